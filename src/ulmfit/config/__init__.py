@@ -1,0 +1,1 @@
+"""Every setting of the project, once, with its meaning, default, range and source."""

@@ -1,0 +1,106 @@
+"""What `config.json` of a model folder holds (format version 1)."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ulmfit.config.model import ClassifierHeadConfig, Direction, EncoderConfig
+from ulmfit.config.settings import settings
+from ulmfit.config.text import TokenizerConfig
+
+FORMAT_VERSION = 1
+
+BeginMark = Literal["first", "last"]
+Storage = Literal["float32", "float16", "int8"]
+Kind = Literal["tokenizer", "language_model", "text_classifier"]
+
+
+@settings
+class FileRecord:
+    """Size and hash by which a file of the folder is known to be whole and unaltered."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    """Size of the file."""
+
+    sha256: str
+    """Hash of its bytes, in hexadecimal."""
+
+
+@settings
+class Member:
+    """One model of the folder: its direction and where its weights are."""
+
+    direction: Direction
+    """Which way it reads."""
+
+    prefix: str
+    """Its tensors' names in `model.safetensors` begin with this and a dot."""
+
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    """Its share when the members' probabilities are averaged."""
+
+    begin_mark: BeginMark = "first"
+    """Where the begin mark stands in a text reversed for a backward member: `first`, so that a
+    document opens with it in both directions; `last`, as in fastai, where all ids are reversed."""
+
+
+@settings
+class Task:
+    """What a classifier decides."""
+
+    kind: Literal["single_label"] = "single_label"
+    """`single_label`: exactly one of the labels; probabilities by softmax."""
+
+    labels: tuple[str, ...]
+    """Names of the classes, sorted; a class's index is its place here."""
+
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """The averaged log-probabilities are divided by this before the last softmax."""
+
+    thresholds: tuple[float, ...] | None = None
+    """A decision threshold for each label, where a task has them."""
+
+    range: tuple[float, float] | None = None
+    """Lowest and highest value of a number, where a task predicts one."""
+
+
+@settings
+class ArtefactConfig:
+    """The whole of `config.json`."""
+
+    format_version: int = FORMAT_VERSION
+    """Version of this format; a reader refuses one it does not know."""
+
+    kind: Kind
+    """What the folder holds."""
+
+    tokenizer: TokenizerConfig
+    """How `tokenizer.json` was made, text rules included."""
+
+    encoder: EncoderConfig | None = None
+    """Shape of every member's AWD-LSTM."""
+
+    head: ClassifierHeadConfig | None = None
+    """Shape of every member's classifier head."""
+
+    bptt: Annotated[int, Field(ge=2)] = 70
+    """Tokens a chunk when documents are read."""
+
+    task: Task | None = None
+    """What a classifier decides."""
+
+    members: tuple[Member, ...] = ()
+    """The models, whose probabilities are averaged."""
+
+    storage: Storage = "float32"
+    """How matrices are stored: as they are, in float16, or in int8 with a float32 scale a row
+    (tensor `NAME.scale`; value = int8 x scale). Vectors are always float32."""
+
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    """Every other file the folder needs, by name."""
+
+    run: dict[str, Any] = field(default_factory=dict)
+    """Full settings and results of the runs that made it, by stage."""

@@ -1,0 +1,56 @@
+"""Settings of reading documents and of cutting them into batches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ulmfit.config.settings import settings
+
+
+@settings
+class ReadingConfig:
+    """Where text and labels stand in the files given."""
+
+    text_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("text",)
+    """Columns that hold the text; several are joined, each behind its own field mark."""
+
+    label_column: str = "label"
+    """Column that holds the label; labels are kept as strings."""
+
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "text", "folder"] = "auto"
+    """`auto`: by the file's name, `.gz` stripped first. `text`: a document a line.
+    `folder`: a sub-folder a class, a document a file."""
+
+    encoding: str = "utf-8"
+    """Of text files. A byte that does not decode is an error that names its row."""
+
+    strict: bool = False
+    """Refuse text that is not valid Unicode (lone surrogates) instead of replacing it by U+FFFD."""
+
+
+@settings
+class ValidationConfig:
+    """Which labelled documents are held out of training."""
+
+    fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share held out, the same of each label. Paper, section 5: 0.1."""
+
+    path: str | None = None
+    """A file of validation documents; none are then held out of the training file."""
+
+    column: str | None = None
+    """Column whose true values (1, true, yes, valid, validation) mark the validation rows."""
+
+
+@settings
+class LanesConfig:
+    """Language modelling: contiguous lanes, the state carried over (Merity et al. 2017)."""
+
+    bptt: Annotated[int, Field(ge=2)] = 70
+    """Tokens between two cuts of the gradient. Paper: 70."""
+
+    variable_bptt: bool = True
+    """Draw each window's length: 95 % N(bptt, 5), 5 % N(bptt/2, 5), and scale the rate by the
+    length drawn over `bptt` (Merity et al. 2017, section 5)."""

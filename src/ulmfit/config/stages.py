@@ -1,0 +1,337 @@
+"""Settings of each command, one class a command: configuration and artefact in, artefact out."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ulmfit.config.artefact import BeginMark, Storage
+from ulmfit.config.data import LanesConfig, ReadingConfig, ValidationConfig
+from ulmfit.config.model import (
+    CLASSIFIER_DROPOUT,
+    ClassifierHeadConfig,
+    Dropout,
+    Preset,
+)
+from ulmfit.config.settings import settings
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.config.training import NotNegative, OptimizerConfig, TrainingConfig
+
+Directions = Literal["forward", "backward", "both"]
+
+
+@settings
+class OutputConfig:
+    """Where a run puts its artefact and its working files."""
+
+    output: str
+    """Folder of the finished artefact; while the run goes on, its checkpoints and log stand
+    beside it in `OUTPUT.run`."""
+
+    resume: bool = False
+    """Go on from the last checkpoint of an interrupted run with the same settings."""
+
+    overwrite: bool = False
+    """Replace an artefact or the rest of an interrupted run at `output`."""
+
+    cache: str = ".ulmfit-cache"
+    """Folder of token files, shared between runs."""
+
+
+@settings
+class RegularizationConfig:
+    """Penalties on the language model's activations (Merity et al. 2017, section 4.6)."""
+
+    alpha: NotNegative = 2.0
+    """AR: weight of the mean square of the dropped-out outputs."""
+
+    beta: NotNegative = 1.0
+    """TAR: weight of the mean square of the change of the raw outputs between time steps."""
+
+
+@settings
+class TokenizerStageConfig(OutputConfig):
+    """Train a tokenizer on text and save it as a folder."""
+
+    texts: tuple[str, ...]
+    """Files of text to learn from."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the files."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """What to learn."""
+
+
+@settings
+class PretrainConfig(OutputConfig):
+    """Train a language model from random weights on general text (stage 1)."""
+
+    texts: tuple[str, ...]
+    """Files of general text."""
+
+    validation: str | None = None
+    """A file of held-out text; without it, every hundredth document is held out."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the files."""
+
+    tokenizer_folder: str | None = None
+    """A folder whose tokenizer to use; without it, one is trained on the text."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """The tokenizer to train."""
+
+    preset: Preset = "small"
+    """Shape of the network: `paper` 400/1150/3, `base` 400/1152/3, `small` for a CPU."""
+
+    directions: Directions = "forward"
+    """`both` trains one model after the other from the same token files."""
+
+    begin_mark: BeginMark = "first"
+    """Where the begin mark stands in a reversed text."""
+
+    dropout: Dropout = field(default_factory=Dropout)
+    """The five dropouts (fastai 2's values for language models)."""
+
+    dropout_multiplier: NotNegative = 0.1
+    """All five are multiplied by this. fastai pretrains with 0.1: much text, few passes."""
+
+    lanes: LanesConfig = field(default_factory=LanesConfig)
+    """Cutting the text into windows."""
+
+    regularization: RegularizationConfig = field(
+        default_factory=lambda: RegularizationConfig(alpha=0.0, beta=0.0)
+    )
+    """AR and TAR; off by default, where one pass over much text cannot be learned by heart."""
+
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            batch_size=32,
+            optimizer=OptimizerConfig(
+                learning_rate=3e-3, betas=(0.9, 0.99), discriminative_factor=1.0
+            ),
+        )
+    )
+    """The loop."""
+
+    storage: Storage = "float32"
+    """How the finished folder stores its matrices."""
+
+
+@settings
+class FinetuneConfig(OutputConfig):
+    """Fine-tune a pretrained language model on the target text (stage 2)."""
+
+    pretrained: str = "wikipedia-en-small"
+    """Folder, shipped name, or hub id of the language model to start from."""
+
+    texts: tuple[str, ...]
+    """Files of the target text; labels, if any, are not looked at."""
+
+    validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the documents held out to measure perplexity."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the files."""
+
+    directions: Directions = "both"
+    """Which of the pretrained members to fine-tune."""
+
+    dropout: Dropout = field(default_factory=Dropout)
+    """The five dropouts (fastai 2's values for language models)."""
+
+    dropout_multiplier: NotNegative = 1.0
+    """All five are multiplied by this."""
+
+    lanes: LanesConfig = field(default_factory=LanesConfig)
+    """Cutting the text into windows."""
+
+    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
+    """AR and TAR."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
+    """The loop."""
+
+    storage: Storage = "float32"
+    """How the finished folder stores its matrices."""
+
+
+@settings
+class LanguageModelStage:
+    """Stage 2 inside `train`: fine-tuning the language model on all text given."""
+
+    skip: bool = False
+    """Go straight from the pretrained model to the classifier (an ablation of the paper)."""
+
+    dropout: Dropout = field(default_factory=Dropout)
+    """The five dropouts (fastai 2's values for language models)."""
+
+    dropout_multiplier: NotNegative = 1.0
+    """All five are multiplied by this."""
+
+    lanes: LanesConfig = field(default_factory=LanesConfig)
+    """Cutting the text into windows."""
+
+    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
+    """AR and TAR."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
+    """The loop."""
+
+
+@settings
+class ClassifierStage:
+    """Stage 3 inside `train`: fine-tuning the classifier on the labelled documents."""
+
+    head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
+    """The two blocks."""
+
+    dropout: Dropout = field(default_factory=lambda: CLASSIFIER_DROPOUT)
+    """The five dropouts. Paper, section 4.1: 0.05, 0.4, 0.3, 0.5, 0.4."""
+
+    dropout_multiplier: NotNegative = 1.0
+    """All of the encoder's dropouts are multiplied by this."""
+
+    bptt: Annotated[int, Field(ge=2)] = 70
+    """Tokens a chunk (BPT3C). Paper: 70."""
+
+    variable_bptt: bool = False
+    """Draw the chunk length anew for each batch of documents, as language modelling does."""
+
+    gradient_chunks: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Gradients flow into this many last chunks of a document; earlier ones still count in the
+    pools. `auto`: as many as the free memory holds, resolved once and kept with the run."""
+
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the target spread over all classes."""
+
+    class_weights: dict[str, float] | Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss; `balanced`: inverse to its frequency."""
+
+    metric: Literal["loss", "accuracy", "macro_f1"] = "loss"
+    """What the best evaluation is chosen by."""
+
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            epochs=10.0,
+            batch_size=32,
+            optimizer=OptimizerConfig(learning_rate=1e-2),
+            unfreezing="gradual",
+        )
+    )
+    """The loop. Paper: largest rate 0.01, gradual unfreezing."""
+
+
+@settings
+class TrainConfig(OutputConfig):
+    """Train a text classifier: stages 2 and 3 from a pretrained language model."""
+
+    data: str
+    """Labelled documents: a file, or a folder with a sub-folder a class."""
+
+    unlabelled: tuple[str, ...] = ()
+    """Files of further text without labels, for the language model."""
+
+    pretrained: str = "wikipedia-en-small"
+    """Folder, shipped name, or hub id of the language model to start from."""
+
+    directions: Directions = "both"
+    """`both`: a forward and a backward classifier, their probabilities averaged."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the files."""
+
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Which labelled documents are held out."""
+
+    language_model: LanguageModelStage = field(default_factory=LanguageModelStage)
+    """Stage 2."""
+
+    classifier: ClassifierStage = field(default_factory=ClassifierStage)
+    """Stage 3."""
+
+    storage: Storage = "float32"
+    """How the finished folder stores its matrices."""
+
+
+@settings
+class EvaluateConfig:
+    """Measure a model on held-out data: a classifier's errors, a language model's perplexity."""
+
+    model: str
+    """Folder, shipped name, or hub id."""
+
+    data: str
+    """Labelled documents for a classifier, text for a language model."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the file."""
+
+    output: str | None = None
+    """A `.json` file for the results, besides the printed ones."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
+class PredictConfig:
+    """Predict the label of each document, in order, in constant memory."""
+
+    model: str
+    """Folder or hub id of a classifier."""
+
+    data: str = "-"
+    """A file of documents, or `-` for standard input, a document a line."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the file."""
+
+    output: str = "-"
+    """`.csv` or `.jsonl` file of labels and probabilities, or `-` for standard output."""
+
+    token_budget: Annotated[int, Field(ge=1)] = 32_768
+    """Tokens of a batch at most, unless a single document is longer."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
+class GenerateConfig:
+    """Continue a text with a language model."""
+
+    model: str
+    """Folder, shipped name, or hub id of a language model."""
+
+    prompt: str = ""
+    """The text to continue; read once."""
+
+    tokens: Annotated[int, Field(ge=1)] = 50
+    """How many tokens to add."""
+
+    temperature: Annotated[float, Field(ge=0.0)] = 0.8
+    """Below 1 sharper, above 1 flatter; 0 takes the likeliest token."""
+
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Draw among this many likeliest tokens; 0: all."""
+
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Draw among the likeliest tokens that together reach this probability."""
+
+    seed: int = 0
+    """Of the draws."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
+class InspectConfig:
+    """Tell what a model folder holds, after checking that it is whole."""
+
+    model: str
+    """Folder, shipped name, or hub id."""

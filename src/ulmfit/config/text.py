@@ -1,0 +1,31 @@
+"""Settings of the tokenizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ulmfit.config.settings import settings
+
+
+@settings
+class TokenizerConfig:
+    """How text becomes ids, and what is learned from a sample of it."""
+
+    kind: Literal["bpe", "word"] = "bpe"
+    """`bpe`: byte-level byte-pair encoding, lossless in any script.
+    `word`: words after text rules, rare ones unknown (fastai's manner)."""
+
+    vocab_size: Annotated[int, Field(ge=300)] = 16_000
+    """Largest number of ids, special tokens included. Paper: 30,000 or 60,000 words."""
+
+    min_frequency: Annotated[int, Field(ge=1)] = 2
+    """Pieces or words seen less often in the sample are left out. fastai: 3."""
+
+    rules: Literal["none", "fastai-2"] = "none"
+    """Named, versioned set of text rules applied first (`text/rules.py`).
+    `fastai-2` is meant for `word`; it lower-cases, so it does not keep text exactly."""
+
+    sample_megabytes: Annotated[float, Field(gt=0)] = 200.0
+    """How much text, in 10^6 bytes of UTF-8, the tokenizer is trained on at most."""

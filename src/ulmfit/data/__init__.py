@@ -1,0 +1,1 @@
+"""From files to batches: documents, splits, token files, lanes, batches of whole documents."""

@@ -1,0 +1,275 @@
+"""From a file of any format to rows: the cells of the columns asked for, and where they stand.
+
+Rows are numbered from 1, the header not counted; in plain text and JSON lines a row is a line,
+empty ones counted. Every format is read in constant memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ulmfit.config.data import ReadingConfig
+from ulmfit.data.files import checked, open_binary, open_text
+from ulmfit.errors import DataError
+
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+_DELIMITERS = {",": "comma", "\t": "tab"}
+_LARGEST_FIELD = 2**31 - 1  # characters; what a C long holds everywhere
+_PARQUET_ROWS = 256  # rows decoded at a time
+
+
+class Row(NamedTuple):
+    """One document's cells as they were found, of any type."""
+
+    where: str
+    texts: tuple[object, ...]
+    label: object = None
+    extra: object = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns asked for."""
+
+    texts: tuple[str, ...]
+    label: str | None = None
+    extra: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the texts, then of the label and the extra column if they are asked for."""
+        return (*self.texts, *(name for name in (self.label, self.extra) if name is not None))
+
+    def row(self, where: str, cells: Sequence[object]) -> Row:
+        """Return `cells`, which are in the order of `names`, as a row."""
+        rest = iter(cells[len(self.texts) :])
+        label = next(rest) if self.label is not None else None
+        extra = next(rest) if self.extra is not None else None
+        return Row(where, tuple(cells[: len(self.texts)]), label, extra)
+
+    def check(self, found: Sequence[str], where: str) -> None:
+        """Raise `DataError` unless each column is among those `found`, once."""
+        for name in self.names:
+            if name not in found:
+                nearest = difflib.get_close_matches(name, found, n=1, cutoff=0.0)
+                hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+                raise DataError(
+                    f"{where}: no column {name!r}; found {_listed(found)}{hint}: "
+                    f"name it with {self._setting(name)}"
+                )
+            if found.count(name) > 1:
+                raise DataError(f"{where}: column {name!r} occurs twice; rename one of them")
+
+    def _setting(self, name: str) -> str:
+        if name in self.texts:
+            return "--reading.text-columns"
+        return "--reading.label-column" if name == self.label else "--validation.column"
+
+
+def read_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
+    """Yield the rows of the file or folder at `path`, in order.
+
+    Raises `DataError` that names the file, the row and the remedy for anything that is not as
+    it should be; a file without a single row is an error.
+    """
+    row = None
+    for row in _READERS[file_format(path, reading)](path, columns, reading.encoding):
+        yield row
+    if row is None:
+        raise DataError(f"{path}: holds no documents; check that it was written completely")
+
+
+def file_format(path: Path, reading: ReadingConfig) -> str:
+    """Return the format of `path`: the setting, or what its name says, `.gz` stripped first.
+
+    Raises `DataError` if there is nothing at `path`, a folder where a file was expected or the
+    other way round, or a name that does not tell.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file; check the path")
+    if path.is_dir():
+        if reading.format not in ("auto", "folder"):
+            raise DataError(f"{path}: a folder, not a {reading.format} file; give a file in it")
+        return "folder"
+    if reading.format != "auto":
+        return reading.format
+    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix
+    if suffix.lower() not in _SUFFIXES:
+        raise DataError(
+            f"{path}: the name does not tell the format; give --reading.format "
+            "csv, tsv, jsonl, parquet or text"
+        )
+    return _SUFFIXES[suffix.lower()]
+
+
+def _csv_rows(path: Path, columns: Columns, encoding: str, delimiter: str = ",") -> Iterator[Row]:
+    csv.field_size_limit(_LARGEST_FIELD)
+    with open_text(path, encoding, newline="") as stream:
+        lines = csv.reader(stream, delimiter=delimiter, strict=True)
+        row = 0
+        try:
+            header = [checked(name, f"{path}, header", encoding) for name in next(lines, [])]
+            columns.check(header, str(path))
+            places = [header.index(name) for name in columns.names]
+            for cells in lines:
+                if not cells:  # an empty line; a row of one empty cell is written as ""
+                    continue
+                row += 1
+                where = f"{path}, row {row}"
+                cells = [checked(cell, where, encoding) for cell in cells]
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{where} (line {lines.line_num}): {len(cells)} fields where the header "
+                        f"has {len(header)}; quote a field that holds a {_DELIMITERS[delimiter]}"
+                    )
+                yield columns.row(where, [cells[place] for place in places])
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, row {row + 1} (line {lines.line_num}): {error}; "
+                "quote such a field and write a quote inside it as two"
+            ) from None
+    if row == 0:
+        raise DataError(f"{path}: a header but no rows; check that it was written completely")
+
+
+def _tsv_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+    return _csv_rows(path, columns, encoding, delimiter="\t")
+
+
+def _jsonl_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+    for where, line in _lines(path, encoding):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON ({error}); write one object on each line") from None
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{where}: found JSON of type {type(record).__name__}, not an object; "
+                "write one object on each line"
+            )
+        columns.check(list(record), where)
+        yield columns.row(where, [record[name] for name in columns.names])
+
+
+def _text_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+    if len(columns.names) > 1:
+        raise DataError(
+            f"{path}: plain text has no columns, but {_listed(columns.names)} are asked for; "
+            "give a .csv, .tsv, .jsonl or .parquet file"
+        )
+    for where, line in _lines(path, encoding):
+        yield Row(where, (line,))
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
+    """Yield where each line stands and the line without its end; blank ones are skipped."""
+    with open_text(path, encoding, newline="\n") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                where = f"{path}, row {number}"
+                line = line.removesuffix("\n").removesuffix("\r")
+                yield where, checked(line, where, encoding)
+
+
+def _parquet_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    row = 0
+    with open_binary(path) as stream:
+        try:
+            table = ParquetFile(stream)
+            columns.check(table.schema_arrow.names, str(path))
+            wanted = list(dict.fromkeys(columns.names))
+            for batch in table.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+                cells = {name: _parquet_cells(batch[name], path, row) for name in wanted}
+                for values in zip(*(cells[name] for name in columns.names), strict=True):
+                    row += 1
+                    yield columns.row(f"{path}, row {row}", values)
+        except (pa.ArrowException, OSError):
+            raise DataError(
+                f"{path}: cannot be read as Parquet; it is of another format (give "
+                "--reading.format) or damaged (write it anew)"
+            ) from None
+
+
+def _parquet_cells(array: Sequence[object], path: Path, before: int) -> list[object]:
+    """Return the values of `array`, which come after `before` rows."""
+    try:
+        return array.to_pylist()  # type: ignore[attr-defined, no-any-return]
+    except UnicodeDecodeError:
+        for row, value in enumerate(array, before + 1):
+            try:
+                value.as_py()  # type: ignore[attr-defined]
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}, row {row}: byte 0x{error.object[error.start]:02x} is not UTF-8, "
+                    "as Parquet asks for; write the file anew"
+                ) from None
+        raise
+
+
+def _folder_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+    """Each sub-folder is a class, each file in it, sorted by name, a document.
+
+    Files beside the sub-folders and names that begin with a dot are left out.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: a file, not a folder; leave out --reading.format folder")
+    if len(columns.texts) > 1 or columns.extra is not None:
+        raise DataError(
+            f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
+            "give a .csv, .tsv, .jsonl or .parquet file"
+        )
+    classes = _visible(path, Path.is_dir)
+    if not classes:
+        raise DataError(
+            f"{path}: a folder without sub-folders; give a file, a pattern such as "
+            "'folder/*.csv', or a folder with a sub-folder for each class"
+        )
+    for label in classes:
+        documents = _visible(label, Path.is_file)
+        if not documents or _visible(label, Path.is_dir):
+            raise DataError(f"{label}: the folder of a class must hold documents, a file each")
+        for document in documents:
+            yield Row(str(document), (_whole_text(document, encoding),), label.name)
+
+
+def _visible(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if kind(p) and not p.name.startswith("."))
+
+
+def _whole_text(path: Path, encoding: str) -> str:
+    if path.stat().st_size == 0:
+        return ""  # an empty document, not an empty table
+    with open_text(path, encoding, newline="") as stream:
+        return checked(stream.read(), str(path), encoding)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+_READERS: dict[str, Callable[[Path, Columns, str], Iterator[Row]]] = {
+    "csv": _csv_rows,
+    "tsv": _tsv_rows,
+    "jsonl": _jsonl_rows,
+    "parquet": _parquet_rows,
+    "text": _text_rows,
+    "folder": _folder_rows,
+}

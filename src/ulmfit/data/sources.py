@@ -1,0 +1,210 @@
+"""Documents and labels from files, folders, lists and data frames."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulmfit.config.data import ReadingConfig
+from ulmfit.data.formats import Columns, Row, read_rows
+from ulmfit.errors import DataError
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text with its label, and where it stands, for messages."""
+
+    text: Text
+    label: str | None
+    where: str
+    extra: str | None = None
+    """Value of the extra column asked for."""
+
+
+def read_documents(
+    source: Any,
+    reading: ReadingConfig,
+    *,
+    labelled: bool,
+    unicode: UnicodeCheck | None = None,
+    extra_column: str | None = None,
+) -> Iterator[Document]:
+    """Yield the documents of `source` in order; files are read in constant memory.
+
+    `source`: the path of a file (csv, tsv, jsonl, parquet, plain text with a document a line,
+    each also `.gz`) or of a folder with a sub-folder a class; an iterable of texts, a text
+    being a string or a tuple of strings; a tuple `(texts, labels)`; a pandas data frame.
+    Several text columns make a tuple; the empty string is a document like any other.
+
+    Labels are strings: kept as they are; numbers without a fraction as integers (1 and 1.0 are
+    `1`); truth values as `True` and `False`, as Python and pandas write them.
+
+    `where` names the file and the row, counted from 1 without the header.
+
+    Raises `DataError` when the documents are asked for, not when this is called: at the first
+    one for what is wrong with the whole, at its row for what is wrong there.
+    """
+    unicode = unicode or UnicodeCheck(reading.strict)
+    columns = Columns(
+        reading.text_columns, reading.label_column if labelled else None, extra_column
+    )
+    for where, texts, label, extra in _rows(source, columns, reading):
+        cleaned = tuple(unicode.clean(_as_text(text, where), where) for text in texts)
+        yield Document(
+            text=cleaned if len(cleaned) > 1 else cleaned[0],
+            label=unicode.clean(_as_name(label, "label", where), where) if labelled else None,
+            where=where,
+            extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
+        )
+
+
+def read_many(
+    paths: Iterable[str | os.PathLike[str]],
+    reading: ReadingConfig,
+    *,
+    labelled: bool,
+    unicode: UnicodeCheck | None = None,
+    extra_column: str | None = None,
+) -> Iterator[Document]:
+    """Yield the documents of several files, one file after the other; see `read_documents`.
+
+    Patterns such as `data/*.csv` are expanded.
+    """
+    unicode = unicode or UnicodeCheck(reading.strict)
+    for path in expand(paths):
+        yield from read_documents(
+            path, reading, labelled=labelled, unicode=unicode, extra_column=extra_column
+        )
+
+
+def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the paths with patterns (`*`, `?`, `[...]`, `**`) replaced by what they match, sorted.
+
+    Raises `DataError` if a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for path in [os.fspath(path) for path in paths]:
+        if os.path.exists(path) or not glob.has_magic(path):
+            found.append(Path(path))
+        elif matches := sorted(glob.glob(path, recursive=True)):
+            found.extend(map(Path, matches))
+        else:
+            raise DataError(f"{path}: no file matches the pattern; check the path")
+    return found
+
+
+def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
+    if isinstance(source, str | os.PathLike):
+        return read_rows(Path(source), columns, reading)
+    if hasattr(source, "columns") and hasattr(source, "itertuples"):
+        return _frame_rows(source, columns)
+    if columns.extra is not None:
+        raise DataError(
+            f"texts: lists have no column {columns.extra!r}; give a file or a data frame"
+        )
+    if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str):
+        return _pair_rows(*source)
+    if not isinstance(source, Iterable) or isinstance(source, bytes | Mapping):
+        raise DataError(
+            f"found {type(source).__name__} where documents were expected; give a path, "
+            "a list of texts, a pair (texts, labels) or a data frame"
+        )
+    if columns.label is not None:
+        raise DataError("texts: a list without labels; give a pair (texts, labels)")
+    return _list_rows(source)
+
+
+def _frame_rows(frame: Any, columns: Columns) -> Iterator[Row]:
+    columns.check(list(frame.columns), "data frame")
+    cells = zip(*(frame[name] for name in columns.names), strict=True)
+    for row, values in enumerate(cells, 1):
+        yield columns.row(f"data frame, row {row}", values)
+
+
+def _pair_rows(texts: Iterable[Any], labels: Iterable[Any]) -> Iterator[Row]:
+    remaining = iter(labels)
+    row = 0
+    for row, found in enumerate(_list_rows(texts), 1):
+        try:
+            yield found._replace(label=next(remaining))
+        except StopIteration:
+            raise DataError(
+                f"{found.where}: no label, there are only {row - 1}; give one for each text"
+            ) from None
+    if surplus := sum(1 for _ in remaining):
+        raise DataError(
+            f"texts: {row} texts but {row + surplus} labels; give one label for each text"
+        )
+
+
+def _list_rows(texts: Iterable[Any]) -> Iterator[Row]:
+    fields = None
+    for row, text in enumerate(texts, 1):
+        where = f"texts, row {row}"
+        several = isinstance(text, tuple | list)
+        found = len(text) if several else None
+        if found == 0:
+            raise DataError(f"{where}: an empty tuple; give at least one text")
+        if row > 1 and found != fields:
+            raise DataError(
+                f"{where}: found {_described(found)}, but row 1 is {_described(fields)}; "
+                "give each document the same number of texts"
+            )
+        fields = found
+        yield Row(where, tuple(text) if several else (text,))
+
+
+def _described(fields: int | None) -> str:
+    return "a single value" if fields is None else f"a tuple of {fields}"
+
+
+def _as_text(value: object, where: str) -> str:
+    if isinstance(value, str):
+        return str(value)  # numpy's strings too
+    if _is_missing(value):
+        raise DataError(
+            f"{where}: the text is missing (NaN or null); leave the row out, "
+            "or put an empty string for an empty document"
+        )
+    raise DataError(
+        f"{where}: found {reprlib.repr(value)} of type {type(value).__name__} as text; "
+        "make it a string"
+    )
+
+
+def _as_name(value: object, what: str, where: str) -> str:
+    """Return a label or another value that names something as a string."""
+    if isinstance(value, str) and value.strip():
+        return str(value)
+    if isinstance(value, str) or _is_missing(value):
+        raise DataError(
+            f"{where}: the {what} is missing (empty, NaN or null); fill it in, or leave the row out"
+        )
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, Real | Decimal) and math.isfinite(value):
+        whole = math.floor(value)
+        return str(whole if value == whole else value)
+    raise DataError(
+        f"{where}: found {reprlib.repr(value)} of type {type(value).__name__} as {what}; "
+        "make it a string or a number"
+    )
+
+
+def _is_missing(value: object) -> bool:
+    """Tell None, NaN of any library, and pandas' NA and NaT, without importing pandas."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, Real | Decimal) and value != value

@@ -1,0 +1,213 @@
+"""A language model with its tokenizer: what is saved, loaded and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ulmfit.config.artefact import ArtefactConfig, Member, Storage
+from ulmfit.config.model import Direction, Dropout, EncoderConfig
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.models.card import card
+from ulmfit.models.folder import read_config, resolve, write_folder
+from ulmfit.models.generation import next_token
+from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.models.reading import encode_documents, score_documents
+from ulmfit.models.weights import load_into, restore, store
+from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
+from ulmfit.text.types import Text
+
+NEVER_GENERATED = [PAD_ID, UNKNOWN_ID, FIELD_ID]
+
+
+class LanguageModel:
+    """An AWD-LSTM language model of one direction, with the tokenizer it was trained with."""
+
+    def __init__(
+        self,
+        network: LanguageModelNetwork,
+        tokenizer: Tokenizer,
+        member: Member,
+        *,
+        bptt: int = 70,
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Join a network and its tokenizer; `run` is the record of how it was made."""
+        self.network, self.tokenizer, self.member = network.eval(), tokenizer, member
+        self.bptt = bptt
+        self.run: dict[str, Any] = dict(run or {})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        direction: Direction | None = None,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> LanguageModel:
+        """Load a language model from a folder, a shipped name, or a hub id.
+
+        `direction` chooses one of the folder's members; by default its first.
+
+        Raises `ArtefactError` if the folder is damaged or has no such member.
+        """
+        folder = resolve(name, revision)
+        config = read_config(folder)
+        if config.kind != "language_model" or config.encoder is None:
+            raise ArtefactError(f"{folder}: holds a {config.kind}, not a language model")
+        member = choose_member(config, direction, folder)
+        tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
+        network = LanguageModelNetwork(config.encoder, Dropout())
+        load_into(network, restore(folder / "model.safetensors"), member.prefix)
+        return cls(
+            network.to(device), tokenizer, member, bptt=config.bptt, run=dict(config.run)
+        )
+
+    @property
+    def config(self) -> EncoderConfig:
+        """Shape of the encoder."""
+        config: EncoderConfig = self.network.encoder.config
+        return config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.network.head.bias.device
+        return device
+
+    def save_pretrained(
+        self, folder: str | Path, *, storage: Storage = "float32", overwrite: bool = False
+    ) -> None:
+        """Write the model as a folder of one member. Raises `ArtefactError` if it cannot."""
+        save_language_models([self], folder, storage=storage, overwrite=overwrite)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 50,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> str:
+        """Return `prompt` and its continuation by `tokens` tokens, or up to the document's end.
+
+        The prompt is read once, then one token at a time with the state carried. A backward model
+        continues to the left.
+        """
+        self.network.eval()
+        generator = torch.Generator().manual_seed(seed)
+        ids = self.tokenizer.encode(prompt)
+        backward = self.member.direction == "backward"
+        written = ids[1:].tolist()
+        if backward:
+            begin_first = np.concatenate([ids[:1], ids[:0:-1]])
+            ids = begin_first if self.member.begin_mark == "first" else ids[:0:-1]
+            written.reverse()
+        state, read = None, torch.from_numpy(np.ascontiguousarray(ids))[None].to(self.device)
+        for _ in range(tokens):
+            if read.numel() == 0:
+                read = torch.tensor([[BEGIN_ID]], device=self.device)
+            outputs, state = self.network.encoder(self.network.encoder.embed(read), state)
+            logits = self.network.head.logits(
+                outputs[0, -1], self.network.encoder.embedding.weight
+            ).cpu()
+            logits[NEVER_GENERATED] = -torch.inf
+            token = next_token(logits, temperature, top_k, top_p, generator)
+            if token == BEGIN_ID:
+                break
+            written.append(token)
+            read = torch.tensor([[token]], device=self.device)
+        return self.tokenizer.decode(written[::-1] if backward else written)
+
+    def perplexity(self, texts: Sequence[Text]) -> NDArray[np.float64]:
+        """Return each text's perplexity per token [texts], read alone from the begin mark on.
+
+        An empty text has no token to predict: its perplexity is NaN.
+        """
+        ids = self._ids(texts)
+        nll = score_documents(self.network, ids, self.bptt)
+        counts = np.array([len(document) - 1 for document in ids])
+        return np.exp(np.divide(nll, counts, out=np.full(len(ids), np.nan), where=counts > 0))
+
+    def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Return document vectors [texts, 3 * embedding size]: last, maximum, mean output."""
+        return encode_documents(self.network.encoder, self._ids(texts), self.bptt)
+
+    def _ids(self, texts: Sequence[Text]) -> list[NDArray[np.int64]]:
+        if isinstance(texts, str):
+            raise ConfigError("texts: found one string; give a list of texts")
+        ids = self.tokenizer.encode_batch(texts)
+        if self.member.direction == "backward":
+            ids = [reverse_ids(document, self.member.begin_mark) for document in ids]
+        return ids
+
+
+def choose_member(config: ArtefactConfig, direction: Direction | None, folder: Path) -> Member:
+    """Return the first member, or the first that reads in `direction`. Raises `ArtefactError`."""
+    for member in config.members:
+        if direction in (None, member.direction):
+            return member
+    there = ", ".join(member.direction for member in config.members)
+    raise ArtefactError(f"{folder}: has no {direction} member; it has: {there}")
+
+
+def save_language_models(
+    models: Sequence[LanguageModel],
+    folder: str | Path,
+    *,
+    storage: Storage = "float32",
+    overwrite: bool = False,
+) -> None:
+    """Write language models that share one tokenizer as one folder, a member each.
+
+    Raises `ArtefactError` if their tokenizers or shapes differ or the folder cannot be written.
+    """
+    first = models[0]
+    members, tensors = [], {}
+    for model in models:
+        if model.tokenizer.sha256 != first.tokenizer.sha256 or model.config != first.config:
+            raise ArtefactError(f"{folder}: the members' tokenizers or shapes differ")
+        member = model.member
+        members.append(
+            Member(
+                direction=member.direction, prefix=member.direction, begin_mark=member.begin_mark
+            )
+        )
+        tensors |= prefixed(model.network.state_dict(), member.direction)
+    config = ArtefactConfig(
+        kind="language_model",
+        tokenizer=first.tokenizer.config,
+        encoder=first.config,
+        bptt=first.bptt,
+        members=tuple(members),
+        storage=storage,
+        run=first.run,
+    )
+    files = {
+        "model.safetensors": store(tensors, storage),
+        "tokenizer.json": first.tokenizer.to_json(),
+    }
+    write_folder(folder, config, files, card(config), overwrite=overwrite)
+
+
+def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return `tensors` with every name behind `prefix` and a dot."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def load_language_models(
+    name: str | Path, directions: Sequence[Direction], revision: str | None = None
+) -> Iterator[LanguageModel]:
+    """Yield the members of a folder that read in `directions`, one at a time."""
+    for direction in directions:
+        yield LanguageModel.from_pretrained(name, direction=direction, revision=revision)

@@ -1,0 +1,102 @@
+"""Reading documents with a trained encoder: one code path for evaluation and for serving.
+
+Every document is read alone in effect: what stands beside it in a batch never changes the
+result, and the order asked is the order answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ulmfit.data.documents import ChunkedBatch, prediction_batches
+from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.nn import awd_lstm
+from ulmfit.nn.awd_lstm import AWDLSTM
+from ulmfit.nn.language_head import IGNORED
+from ulmfit.nn.text_reader import read_document_batch
+
+TOKEN_BUDGET = 32_768
+"""Tokens of a prediction batch, at most, unless a single document is longer."""
+
+SCORING_BUDGET = 4_096
+"""The same where the logits of all tokens of a chunk are held."""
+
+Ids = NDArray[np.int64]
+
+
+def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the ids [alive, time] and lengths [alive] of each chunk, on `device`."""
+    for chunk in batch:
+        yield torch.from_numpy(chunk.ids).to(device), torch.from_numpy(chunk.lengths).to(device)
+
+
+@torch.no_grad()
+def pool_documents(
+    encoder: AWDLSTM, documents: Sequence[Ids], bptt: int, token_budget: int = TOKEN_BUDGET
+) -> Iterator[tuple[Ids, Tensor]]:
+    """Yield, batch by batch, indices of documents and their pooled outputs [batch, 3 * features].
+
+    `documents` are ids in the order the encoder reads them.
+    """
+    device = encoder.embedding.weight.device
+    for indices in prediction_batches([len(ids) for ids in documents], token_budget):
+        batch = ChunkedBatch([documents[i] for i in indices], bptt)
+        pooled = read_document_batch(
+            encoder, chunk_tensors(batch, device), count=batch.count, batch_size=len(indices)
+        )
+        yield indices[batch.order], pooled
+
+
+def encode_documents(
+    encoder: AWDLSTM, documents: Sequence[Ids], bptt: int, token_budget: int = TOKEN_BUDGET
+) -> NDArray[np.float32]:
+    """Return the pooled outputs [documents, 3 * features], in the order given."""
+    encoder.eval()
+    vectors = np.empty((len(documents), 3 * encoder.config.embedding_size), dtype=np.float32)
+    for indices, pooled in pool_documents(encoder, documents, bptt, token_budget):
+        vectors[indices] = pooled.float().cpu().numpy()
+    return vectors
+
+
+@torch.no_grad()
+def score_documents(
+    network: LanguageModelNetwork,
+    documents: Sequence[Ids],
+    bptt: int,
+    token_budget: int = SCORING_BUDGET,
+) -> NDArray[np.float64]:
+    """Return each document's negative log-likelihood in nats [documents], its first id given."""
+    network.eval()
+    scores = np.zeros(len(documents))
+    for indices in prediction_batches([len(ids) for ids in documents], token_budget):
+        batch = ChunkedBatch([documents[i] for i in indices], bptt)
+        scores[indices[batch.order]] = _score_batch(network, batch)
+    return scores
+
+
+def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each row of a batch."""
+    weight = network.encoder.embedding.weight
+    nll = torch.zeros(len(batch.order), dtype=torch.float64, device=weight.device)
+    state = network.encoder.initial_state(0)
+    before = torch.zeros(0, 1, weight.shape[1], device=weight.device)
+    fresh = 0
+    for ids, lengths in chunk_tensors(batch, weight.device):
+        state = awd_lstm.grow(state, len(ids))
+        outputs, state = network.encoder(network.encoder.embed(ids), state)
+        joined = len(ids) - fresh
+        before = torch.cat([before, outputs.new_zeros(joined, 1, outputs.shape[2])])
+        inputs = torch.cat([before, outputs[:, :-1]], dim=1)
+        scored = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        scored[fresh:, 0] = False  # nothing stands before a document's first id
+        targets = ids.masked_fill(~scored, IGNORED)
+        log_p = network.head.logits(inputs, weight).float().log_softmax(-1)
+        chosen = log_p.gather(2, targets.clamp(min=0)[..., None])[..., 0]
+        nll[: len(ids)] -= chosen.masked_fill(~scored, 0.0).sum(1).double()
+        before, fresh = outputs[:, -1:], len(ids)
+    return nll.cpu().numpy()

@@ -1,0 +1,1 @@
+"""The network: tensors to tensors, batch first; nothing here touches a file."""

@@ -1,0 +1,221 @@
+"""The AWD-LSTM encoder (Merity et al. 2017), with an explicit state and explicit masks.
+
+What makes it what it is: LSTMs with dropped recurrent weights, one variational mask over time on
+the embedded words and between the layers, whole words dropped, and a last layer that is as wide
+as the embedding, so that the decoder can share its matrix. The output's dropout is the head's.
+
+Weight drop is functional: the raw recurrent matrix is the parameter and is never overwritten; the
+dropped one is an intermediate value, handed to PyTorch's fused LSTM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ulmfit.config.model import Dropout, EncoderConfig
+from ulmfit.nn.dropout import apply_mask, embedding_mask, variational_mask, weight_mask
+
+LSTMState = tuple[Tensor, Tensor]
+"""The hidden state and the cell of a layer, [batch, size] each."""
+
+State = tuple[LSTMState, ...]
+"""The state of every layer, lowest first."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one forward pass, which may read its text in several pieces."""
+
+    embedding: Tensor | None
+    """[vocab, 1]."""
+
+    input: Tensor | None
+    """[batch, 1, embedding]."""
+
+    hidden: tuple[Tensor | None, ...]
+    """[batch, 1, hidden], for each layer but the last."""
+
+    weight: tuple[Tensor | None, ...]
+    """[4 * size, size], for each layer."""
+
+    def rows(self, count: int) -> Masks:
+        """Return the masks of the first `count` rows of the batch."""
+
+        def first(mask: Tensor | None) -> Tensor | None:
+            return None if mask is None else mask[:count]
+
+        return replace(self, input=first(self.input), hidden=tuple(map(first, self.hidden)))
+
+
+class Embedding(nn.Module):
+    """A vector for each id; whole words can be dropped."""
+
+    def __init__(self, vocab_size: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, features).uniform_(-0.1, 0.1))
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the vectors [batch, time, features] of `ids`, times the `mask` [vocab, 1]."""
+        vectors = F.embedding(ids, self.weight)
+        return vectors if mask is None else vectors * F.embedding(ids, mask)
+
+
+class LSTMLayer(nn.Module):
+    """One LSTM, its four gates in PyTorch's order (input, forget, cell, output)."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(4 * size, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(4 * size, size))
+        self.bias_ih = nn.Parameter(torch.empty(4 * size))
+        self.bias_hh = nn.Parameter(torch.empty(4 * size))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / sqrt(size), 1 / sqrt(size))
+
+    @property
+    def size(self) -> int:
+        """Features of the output."""
+        return self.weight_hh.shape[1]
+
+    def forward(
+        self, inputs: Tensor, state: LSTMState, recurrent: Tensor
+    ) -> tuple[Tensor, LSTMState]:
+        """Read `inputs` [batch, time, features] from `state`, with the `recurrent` matrix given.
+
+        `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
+        state after the last time step.
+        """
+        weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
+        if inputs.is_cuda:
+            weights = _in_one_block(weights)
+        hidden, cell = state
+        # `train` is what backward needs of the kernels; without gradients they keep nothing.
+        outputs, hidden, cell = torch.lstm(
+            inputs,
+            (hidden[None], cell[None]),
+            weights,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=torch.is_grad_enabled(),
+            bidirectional=False,
+            batch_first=True,
+        )
+        return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
+
+
+class AWDLSTM(nn.Module):
+    """Embedding and LSTM layers: `embed(ids) -> vectors`, `forward(vectors, state)`.
+
+    In training, a call without masks draws its own; masks that are given are always applied.
+    """
+
+    def __init__(self, config: EncoderConfig, dropout: Dropout) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = dropout
+        sizes = [config.hidden_size] * (config.layers - 1) + [config.embedding_size]
+        inputs = [config.embedding_size, *sizes[:-1]]
+        self.embedding = Embedding(config.vocab_size, config.embedding_size)
+        self.layers = nn.ModuleList(map(LSTMLayer, inputs, sizes))
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state of `batch_size` rows that have read nothing: zeros."""
+        return tuple(
+            (zeros, zeros)
+            for layer in self._layers()
+            for zeros in [self.embedding.weight.new_zeros(batch_size, layer.size)]
+        )
+
+    def draw_masks(self, batch_size: int) -> Masks | None:
+        """Draw all masks of a forward pass over `batch_size` rows; `None` in evaluation mode."""
+        if not self.training:
+            return None
+        p, weight = self.dropout, self.embedding.weight
+        layers = self._layers()
+        return Masks(
+            embedding=embedding_mask(weight, p.embedding),
+            input=variational_mask(batch_size, self.config.embedding_size, p.input, weight),
+            hidden=tuple(
+                variational_mask(batch_size, layer.size, p.hidden, weight) for layer in layers[:-1]
+            ),
+            weight=tuple(weight_mask(layer.weight_hh, p.weight) for layer in layers),
+        )
+
+    def drop_weights(self, masks: Masks | None) -> tuple[Tensor, ...]:
+        """Return each layer's recurrent matrix [4 * size, size], dropped by `masks`.
+
+        Made once and handed to every `forward` of a text read in pieces, it spares a copy of the
+        matrices a piece, in time and in what is kept for the gradients.
+        """
+        drops = masks.weight if masks else (None,) * len(self.layers)
+        return tuple(
+            apply_mask(layer.weight_hh, mask)
+            for layer, mask in zip(self._layers(), drops, strict=True)
+        )
+
+    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
+        """Return the word vectors [batch, time, embedding] of `ids` [batch, time]."""
+        if masks is None and self.training:
+            mask = embedding_mask(self.embedding.weight, self.dropout.embedding)
+        else:
+            mask = masks.embedding if masks else None
+        vectors: Tensor = self.embedding(ids, mask)
+        return vectors
+
+    def forward(
+        self,
+        vectors: Tensor,
+        state: State | None = None,
+        masks: Masks | None = None,
+        recurrent: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, State]:
+        """Read `vectors` [batch, time, embedding] from `state` (at first, zeros).
+
+        `recurrent` are the matrices of `drop_weights(masks)`, made here unless given. Returns the
+        raw outputs [batch, time, embedding] of the last layer and the state after the last time
+        step, which still carries gradients: see `detach`.
+        """
+        batch = vectors.shape[0]
+        masks = self.draw_masks(batch) if masks is None else masks
+        state = self.initial_state(batch) if state is None else state
+        recurrent = self.drop_weights(masks) if recurrent is None else recurrent
+        drops = (masks.input, *masks.hidden) if masks else (None,) * len(self.layers)
+        outputs, after = vectors, []
+        for layer, before, matrix, mask in zip(self.layers, state, recurrent, drops, strict=True):
+            outputs, new = layer(apply_mask(outputs, mask), before, matrix)
+            after.append(new)
+        return outputs, tuple(after)
+
+    def _layers(self) -> list[LSTMLayer]:
+        return [layer for layer in self.layers if isinstance(layer, LSTMLayer)]
+
+
+def detach(state: State) -> State:
+    """Return `state` cut off from the graph: gradients stop here, values go on."""
+    return tuple((hidden.detach(), cell.detach()) for hidden, cell in state)
+
+
+def grow(state: State, batch_size: int) -> State:
+    """Return `state` with rows that have read nothing added at the end, `batch_size` in all."""
+
+    def padded(values: Tensor) -> Tensor:
+        return F.pad(values, (0, 0, 0, batch_size - values.shape[0]))
+
+    return tuple((padded(hidden), padded(cell)) for hidden, cell in state)
+
+
+def _in_one_block(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the same weights as views of one block of memory, as cuDNN wants them.
+
+    It would otherwise copy them at each call and warn about it.
+    """
+    block = torch.cat([weight.flatten() for weight in weights])
+    parts = torch.split(block, [weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

@@ -1,0 +1,1 @@
+"""The stages of the method: configuration and artefact in, artefact out."""

@@ -1,0 +1,155 @@
+"""What stages 1 and 2 have in common: a language model learns from a token store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ulmfit.config.artefact import Member
+from ulmfit.config.data import LanesConfig
+from ulmfit.config.stages import RegularizationConfig
+from ulmfit.data.lanes import Lanes, Window, validation_windows
+from ulmfit.data.token_store import TokenStore
+from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.nn.awd_lstm import State, detach
+from ulmfit.nn.language_head import regularization
+from ulmfit.training.loop import StepLoss
+from ulmfit.training.metrics import TokenLoss
+
+VALIDATION_LANES = 32
+
+
+class LanguageModelTask:
+    """Predict the next token, over contiguous lanes with the state carried (AWD-LSTM)."""
+
+    def __init__(
+        self,
+        network: LanguageModelNetwork,
+        member: Member,
+        lanes: LanesConfig,
+        regularization: RegularizationConfig,
+        batch_size: int,
+        seed: int,
+        training: tuple[TokenStore, np.ndarray | None],
+        validation: tuple[TokenStore, np.ndarray | None],
+    ) -> None:
+        """Train `network` to read in the direction of `member`.
+
+        `training` and `validation` are each a store and the documents of it to use (None: all).
+        """
+        self.module: nn.Module = network
+        self.network, self.member = network, member
+        self.lanes_config, self.regularization = lanes, regularization
+        self.validation_store, self.validation_documents = validation
+        self.lanes = Lanes(
+            training[0],
+            batch_size=batch_size,
+            bptt=lanes.bptt,
+            variable=lanes.variable_bptt,
+            direction=member.direction,
+            begin_mark=member.begin_mark,
+            seed=seed,
+            documents=training[1],
+        )
+        self.device = network.head.bias.device
+        self._state: State | None = None
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the network's layer groups, lowest first."""
+        return self.network.layer_groups()
+
+    def batch_count(self, epoch: int) -> int:
+        """Return the number of windows of an epoch."""
+        return self.lanes.window_count(epoch)
+
+    def batches(self, epoch: int, start: int) -> Iterator[Window]:
+        """Yield the windows of an epoch from number `start`."""
+        return self.lanes.windows(epoch, start)
+
+    def loss(self, batch: Window) -> StepLoss:
+        """Return the mean negative log-likelihood of a window, with AR and TAR."""
+        state = None if batch.first else self._state
+        masks = self.network.encoder.draw_masks(len(batch.ids))
+        ids, targets = self._tensors(batch)
+        vectors = self.network.encoder.embed(ids, masks)
+        raw, state = self.network.encoder(vectors, state, masks)
+        self._state = detach(state)
+        dropped = self.network.head.drop(raw)
+        nll, count = self.network.head.loss(dropped, targets, self.network.encoder.embedding.weight)
+        penalty = regularization(
+            raw, dropped, targets, self.regularization.alpha, self.regularization.beta
+        )
+        return StepLoss(nll / count + penalty, batch.ids.size, batch.rate_scale)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the loss, perplexity and bits per byte over all validation tokens."""
+        total = evaluate_language_model(
+            self.network,
+            self.member,
+            self.lanes_config.bptt,
+            self.validation_store,
+            self.validation_documents,
+        )
+        return {"loss": total.loss, "perplexity": total.perplexity, **_by_bytes(total)}
+
+    def criterion(self, metrics: dict[str, float]) -> float:
+        """Return the mean loss of a token."""
+        return metrics["loss"]
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return the carried LSTM state, by layer and name."""
+        layers = self._state or ()
+        return {f"{i}.{n}": t for i, pair in enumerate(layers) for n, t in zip("hc", pair)}  # noqa: B905
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Take up the state that `carried` returned."""
+        layers = range(len(tensors) // 2)
+        state = tuple((tensors[f"{i}.h"], tensors[f"{i}.c"]) for i in layers)
+        self._state = tuple((h.to(self.device), c.to(self.device)) for h, c in state) or None
+
+    def _tensors(self, window: Window) -> tuple[Tensor, Tensor]:
+        ids, targets = torch.from_numpy(window.ids), torch.from_numpy(window.targets)
+        return ids.to(self.device), targets.to(self.device)
+
+
+@torch.no_grad()
+def evaluate_language_model(
+    network: LanguageModelNetwork,
+    member: Member,
+    bptt: int,
+    store: TokenStore,
+    documents: np.ndarray | None = None,
+) -> TokenLoss:
+    """Score every token of `store` but the first, once, the state carried along each lane."""
+    network.eval()
+    device = network.head.bias.device
+    chosen = np.arange(len(store)) if documents is None else documents
+    lanes = max(1, min(VALIDATION_LANES, len(chosen)))
+    nll, tokens, state = 0.0, 0, None
+    for window in validation_windows(
+        store,
+        batch_size=lanes,
+        bptt=bptt,
+        direction=member.direction,
+        begin_mark=member.begin_mark,
+        documents=documents,
+    ):
+        ids = torch.from_numpy(window.ids).to(device)
+        targets = torch.from_numpy(window.targets).to(device)
+        outputs, state = network.encoder(network.encoder.embed(ids), state)
+        loss, count = network.head.loss(outputs, targets, network.encoder.embedding.weight)
+        nll, tokens = nll + float(loss), tokens + int(count)
+    whole = documents is None
+    return TokenLoss(
+        nll=nll,
+        tokens=tokens,
+        text_bytes=store.text_bytes if whole else 0,
+        words=store.words if whole else 0,
+    )
+
+
+def _by_bytes(total: TokenLoss) -> dict[str, float]:
+    return {"bits_per_byte": total.bits_per_byte} if total.text_bytes else {}

@@ -1,0 +1,72 @@
+"""What a run puts on record: settings, data, results, machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ulmfit import __version__
+from ulmfit.config.settings import to_dict
+from ulmfit.data.token_store import TokenStore
+
+
+def run_record(
+    config: Any, data: Iterable[str], results: dict[str, Any], resolved: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the record of a stage, plain JSON values, without any path but the names of files."""
+    return {
+        "settings": _without_folders(to_dict(config)),
+        "resolved": resolved,
+        "data": list(data),
+        "results": results,
+        "machine": describe_machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def describe_store(name: str, paths: Iterable[str], store: TokenStore) -> str:
+    """Return a line that says what a token store holds."""
+    files = ", ".join(Path(path).name for path in paths)
+    return (
+        f"{name}: {files}: {len(store):,} documents, {len(store.tokens):,} tokens, "
+        f"{store.text_bytes:,} bytes"
+    )
+
+
+def describe_machine() -> str:
+    """Return processor, cores, GPU, and the versions that decide speed and last bits."""
+    processor = platform.processor() or platform.machine()
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        processor = next(
+            line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line
+        )
+    except (OSError, StopIteration):
+        pass
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{processor}, {torch.get_num_threads()} threads{gpu}; {platform.system()}, "
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}, ulmfit {__version__}"
+    )
+
+
+def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return `settings` with every path cut to its last part, and without the ways of calling."""
+    paths = {"texts", "validation", "data", "unlabelled", "tokenizer_folder", "pretrained", "path"}
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in ("resume", "overwrite", "cache", "output"):
+            continue
+        if isinstance(value, dict):
+            value = _without_folders(value)
+        elif name in paths and isinstance(value, str):
+            value = Path(value).name
+        elif name in paths and isinstance(value, list):
+            value = [Path(item).name for item in value]
+        kept[name] = value
+    return kept

@@ -1,0 +1,38 @@
+"""Training a tokenizer alone, to be shared by several pretraining runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ulmfit.config.artefact import ArtefactConfig
+from ulmfit.config.stages import TokenizerStageConfig
+from ulmfit.data.sources import read_many
+from ulmfit.models.card import card
+from ulmfit.models.folder import write_folder
+from ulmfit.stages.record import run_record
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.unicode import UnicodeCheck
+
+
+def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Path:
+    """Learn a tokenizer from the text that `config` names and return its folder.
+
+    Raises `UlmfitError` for bad text or an output that is taken.
+    """
+    with RunFolder(config, quiet) as run:
+        unicode = UnicodeCheck(config.reading.strict)
+        documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
+        tokenizer = Tokenizer.train((document.text for document in documents), config.tokenizer)
+        run.log.warn(unicode.report())
+        results = {"tokenizer": {"vocab_size": tokenizer.vocab_size}}
+        data = [Path(path).name for path in config.texts]
+        artefact = ArtefactConfig(
+            kind="tokenizer",
+            tokenizer=config.tokenizer,
+            run={"tokenizer": run_record(config, data, results, {})},
+        )
+        files = {"tokenizer.json": tokenizer.to_json()}
+        write_folder(run.output, artefact, files, card(artefact), overwrite=config.overwrite)
+        run.remove()
+    return run.output

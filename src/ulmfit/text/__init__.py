@@ -1,0 +1,1 @@
+"""From strings to ids and back: text rules, the check of Unicode, the tokenizer."""

@@ -1,0 +1,346 @@
+"""The tokenizer: trained on a sample, text to ids and back, over the `tokenizers` library.
+
+Two kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
+rules are asked for). `word`: words and single punctuation marks, the rare ones unknown.
+
+No text can become a special token or a mark of the rules: special tokens are ordinary entries
+of the vocabulary, never searched for in text, and their names, which mix letters and
+punctuation, are not single pre-tokens; the names of marks are split by the rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tokenizers
+from numpy.typing import ArrayLike, NDArray
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+
+from ulmfit.config.artefact import BeginMark
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.errors import ArtefactError, DataError
+from ulmfit.text.rules import (
+    MARKS,
+    RULE_SETS,
+    apply_rules,
+    apply_rules_aligned,
+    decode_marks,
+    join_words,
+)
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import replace_surrogates
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<fld>")
+PAD_ID, UNKNOWN_ID, BEGIN_ID, FIELD_ID = range(4)
+
+Ids = NDArray[np.int64]
+
+# Every run is bounded, so that a pre-token is: a million letters cost time and memory in
+# proportion. Each pattern looks ahead only; from the start of a pre-token it examines fewer
+# than `REACH` characters. That makes cutting a long text exact (`Tokenizer._windows`).
+_LETTER = r"\p{L}\p{M}\u200c\u200d"  # the joiners stand within words of many scripts
+_WORD = rf"{_LETTER}\p{{N}}_"
+_APOSTROPHE = r"['\u2019]"
+BPE_PATTERN = (
+    rf"{_APOSTROPHE}(?:[sdmt]|ll|ve|re)(?![{_LETTER}])"
+    rf"| ?[{_LETTER}]{{1,32}}| ?\p{{N}}{{1,4}}| ?[^\s{_LETTER}\p{{N}}]{{1,32}}"
+    r"|\s{1,32}(?!\S)|\s{1,32}"
+)
+WORD_PATTERN = (
+    rf"[{_WORD}]{{1,64}}?(?=n{_APOSTROPHE}t(?![{_WORD}]))|n{_APOSTROPHE}t(?![{_WORD}])"
+    rf"|{_APOSTROPHE}(?:[sdm]|ll|ve|re)(?![{_WORD}])"
+    r"|\p{N}{1,16}(?:[.,]\p{N}{1,16}){1,3}"
+    rf"|[{_WORD}]{{1,64}}|\n{{1,2}}|[^\s{_WORD}]"
+)
+REACH = 80
+
+
+class Tokenizer:
+    """Text to ids and back. Made by `train` or `from_json`.
+
+    A document's ids are always [begin mark, t1 .. tn], whichever way a model reads; a document of
+    several columns is [begin mark, field mark, column 1, field mark, column 2 ..].
+    """
+
+    window = 2**16
+    """Characters of a long text that are encoded at once; at least twice `REACH`."""
+
+    def __init__(self, stored: bytes, library: tokenizers.Tokenizer, config: TokenizerConfig):
+        self.config = config
+        self._stored = stored
+        self._library = library
+        self._rules = RULE_SETS[config.rules]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer.from_json, (self._stored, self.config)
+
+    @classmethod
+    def train(cls, texts: Iterable[Text], config: TokenizerConfig) -> Tokenizer:
+        """Learn a vocabulary in one streaming pass over the first `sample_megabytes` of `texts`.
+
+        The same texts and settings give the same bytes. Raises `DataError` if there is no text.
+        """
+        rules = RULE_SETS[config.rules]
+        sample = _Sample(texts, int(config.sample_megabytes * 1e6), cls.window)
+        library, trainer = _untrained(config)
+        library.train_from_iterator((apply_rules(rules, text) for text in sample), trainer)
+        if not sample.has_text:
+            raise DataError(
+                "cannot train a tokenizer: every document is empty; give data whose text columns "
+                "hold text"
+            )
+        return cls.from_json(_finished(library, config), config)
+
+    @classmethod
+    def from_json(cls, stored: str | bytes, config: TokenizerConfig) -> Tokenizer:
+        """Build the tokenizer from the contents of a `tokenizer.json`.
+
+        Raises `ArtefactError` if they are damaged or not a tokenizer of this project's making.
+        """
+        stored = stored.encode() if isinstance(stored, str) else stored
+        try:
+            values = json.loads(stored)
+            library = tokenizers.Tokenizer.from_str(stored.decode())
+        except Exception as error:  # the library raises bare exceptions
+            raise ArtefactError(
+                f"tokenizer.json: cannot be read ({error}); restore the file or make it again"
+            ) from None
+        _check(values, library, config)
+        return cls(stored, library, config)
+
+    def to_json(self) -> bytes:
+        """Return the contents of `tokenizer.json`."""
+        return self._stored
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes of `tokenizer.json`, in hexadecimal."""
+        return hashlib.sha256(self._stored).hexdigest()
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return int(self._library.get_vocab_size())
+
+    def encode(self, text: Text) -> Ids:
+        """Return the ids [n] of a document, the begin mark first.
+
+        A lone surrogate counts as U+FFFD. Memory beyond the ids is bounded for any length.
+        """
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[Text]) -> list[Ids]:
+        """Return the ids [n] of each document; the shorter ones are encoded in parallel."""
+        columns = iter(self._encode_columns([c for text in texts for c in _columns(text)]))
+        return [_document(text, [next(columns) for _ in _columns(text)]) for text in texts]
+
+    def encode_with_offsets(self, text: Text) -> tuple[Ids, Ids]:
+        """Return the ids [n] of a document and the span [n, 2] of each in the original text.
+
+        A span is start and end in characters, in the text of the token's own column where there
+        are several; special tokens have an empty one. A character of several bytes may be shared
+        by several tokens.
+        """
+        encoded = [self._encode_aligned(column) for column in _columns(text)]
+        ids = _document(text, [ids for ids, _ in encoded])
+        offsets = np.zeros((len(ids), 2), dtype=np.int64)
+        spans = np.concatenate([offsets[:0], *(spans for _, spans in encoded)])
+        offsets[(ids != BEGIN_ID) & (ids != FIELD_ID)] = spans
+        return ids, offsets
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Return the text of `ids`, special tokens left out, columns on lines of their own."""
+        ids = np.asarray(ids, dtype=np.int64)
+        columns = np.split(ids, np.flatnonzero(ids == FIELD_ID))
+        texts = [self._decode_column(c[c >= len(SPECIAL_TOKENS)].tolist()) for c in columns]
+        # What stands before the first field mark is the begin mark alone.
+        return "\n".join(texts if texts[0] or len(texts) == 1 else texts[1:])
+
+    def tokens(self, ids: ArrayLike) -> list[str]:
+        """Return the readable piece of each id; a piece of a character shows as U+FFFD."""
+        return [self._token(int(i)) for i in np.asarray(ids, dtype=np.int64)]
+
+    def id_of(self, piece: str) -> int | None:
+        """Return the id of a special token, or of a piece written as in the text, if it is one."""
+        if self.config.kind == "bpe" and piece not in SPECIAL_TOKENS:
+            piece = "".join(p for p, _ in _BYTES.pre_tokenize_str(replace_surrogates(piece)))
+        found: int | None = self._library.token_to_id(piece)
+        return found
+
+    def _encode_columns(self, columns: Sequence[str]) -> list[Ids]:
+        """Ids [n] of each column."""
+        columns = [apply_rules(self._rules, replace_surrogates(column)) for column in columns]
+        short = [column for column in columns if len(column) <= self.window]
+        if len(short) == 1:
+            encodings = iter([self._library.encode(short[0], add_special_tokens=False)])
+        else:
+            encodings = iter(self._library.encode_batch_fast(short, add_special_tokens=False))
+        return [
+            np.array(next(encodings).ids, dtype=np.int64)
+            if len(column) <= self.window
+            else np.concatenate([ids for ids, _ in self._windows(column)])
+            for column in columns
+        ]
+
+    def _encode_aligned(self, text: str) -> tuple[Ids, Ids]:
+        """Ids [n] and spans [n, 2] of one column."""
+        text = replace_surrogates(text)
+        if not self._rules:
+            return self._encode_windows(text)
+        text, origins = apply_rules_aligned(self._rules, text)
+        ids, offsets = self._encode_windows(text)
+        starts, ends = origins[offsets[:, 0], 0], origins[offsets[:, 1] - 1, 1]
+        return ids, np.stack([starts, ends], axis=1)
+
+    def _encode_windows(self, text: str) -> tuple[Ids, Ids]:
+        """Ids [n] and offsets [n, 2] of a text of any length."""
+        ids, offsets = zip(*self._windows(text), strict=True)
+        return np.concatenate(ids), np.concatenate(offsets)
+
+    def _windows(self, text: str) -> Iterator[tuple[Ids, Ids]]:
+        """Yield ids [n] and offsets [n, 2] of successive pieces, together those of the whole text.
+
+        A pre-token that starts `REACH` or more before a window's end cannot depend on what comes
+        after it, so the last such start is a place where the whole text is cut, too. (Where a
+        window holds no start but its own, the rest of it is white space between words.)
+        """
+        start = 0
+        while len(text) - start > self.window:
+            ids, offsets, opens = self._encode_window(text[start : start + self.window])
+            limit = self.window - REACH
+            below = opens[(opens > 0) & (opens <= limit)]
+            cut = int(below[-1]) if below.size else limit
+            kept = offsets[:, 0] < cut
+            yield ids[kept], offsets[kept] + start
+            start += cut
+        ids, offsets, _ = self._encode_window(text[start:])
+        yield ids, offsets + start
+
+    def _encode_window(self, text: str) -> tuple[Ids, Ids, Ids]:
+        """Ids [n], offsets [n, 2], and the starts of pre-tokens [m]."""
+        encoding = self._library.encode(text, add_special_tokens=False)
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        words = np.array(encoding.word_ids, dtype=np.int64)
+        opens = offsets[np.diff(words, prepend=-1) != 0, 0]
+        return np.array(encoding.ids, dtype=np.int64), offsets, opens
+
+    def _decode_column(self, ids: list[int]) -> str:
+        """Text of ids among which there is no special token."""
+        if self.config.kind == "bpe":
+            text: str = self._library.decode(ids, skip_special_tokens=False)
+            return decode_marks(re.findall(r"\n|\S+", text)) if self._rules else text
+        words = self.tokens(ids)
+        return decode_marks(words) if self._rules else join_words(words)
+
+    def _token(self, index: int) -> str:
+        piece = self._library.id_to_token(index)
+        if piece is None:
+            raise IndexError(f"id {index} is not among the {self.vocab_size} of the tokenizer")
+        if self.config.kind == "bpe" and index >= len(SPECIAL_TOKENS):
+            return str(self._library.decode([index], skip_special_tokens=False))
+        return str(piece)
+
+
+def reverse_ids(ids: Ids, begin_mark: BeginMark) -> Ids:
+    """Return one document [begin mark, t1 .. tn] in backward order.
+
+    `first`: [begin mark, tn .. t1]. `last`: [tn .. t1, begin mark].
+    """
+    if begin_mark == "last":
+        return ids[::-1].copy()
+    return np.concatenate([ids[:1], ids[:0:-1]])
+
+
+class _Sample:
+    """The first `limit` bytes of texts, in pieces of at most `longest` characters."""
+
+    def __init__(self, texts: Iterable[Text], limit: int, longest: int) -> None:
+        self._texts = texts
+        self._left = limit
+        self._longest = longest
+        self.has_text = False
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            for column in _columns(text):
+                for start in range(0, len(column), self._longest):
+                    if self._left <= 0:
+                        return
+                    yield self._take(column[start : start + self._longest])
+
+    def _take(self, piece: str) -> str:
+        raw = replace_surrogates(piece).encode()[: self._left]
+        self._left -= len(raw)
+        piece = raw.decode(errors="ignore")
+        self.has_text = self.has_text or bool(piece.strip())
+        return piece
+
+
+_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
+    """Return the library's tokenizer of this kind and its trainer."""
+    learning: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "min_frequency": config.min_frequency,
+        "special_tokens": list(SPECIAL_TOKENS),
+        "show_progress": False,
+    }
+    if config.kind == "word":
+        library = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIAL_TOKENS[UNKNOWN_ID]))
+        library.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_PATTERN), "removed", invert=True)
+        return library, trainers.WordLevelTrainer(**learning)
+    library = tokenizers.Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated")
+    library.pre_tokenizer = pre_tokenizers.Sequence([split, _BYTES])
+    library.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return library, trainers.BpeTrainer(**learning, initial_alphabet=alphabet)
+
+
+def _finished(library: tokenizers.Tokenizer, config: TokenizerConfig) -> bytes:
+    """Return the JSON of a trained tokenizer in which no text can match a special token."""
+    values = json.loads(library.to_str())
+    values["added_tokens"] = []
+    if config.kind == "word":
+        trained = sorted(values["model"]["vocab"], key=values["model"]["vocab"].get)
+        marks = MARKS if RULE_SETS[config.rules] else ()
+        words = list(dict.fromkeys((*SPECIAL_TOKENS, *marks, *trained)))[: config.vocab_size]
+        values["model"]["vocab"] = {word: index for index, word in enumerate(words)}
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
+    """Raise `ArtefactError` if the tokenizer read is none of this project's."""
+    model = {"bpe": "BPE", "word": "WordLevel"}[config.kind]
+    if values["model"].get("type") != model:
+        found = f"a model of type {values['model'].get('type')}, not {model}"
+    elif values.get("added_tokens"):
+        found = f"added token {values['added_tokens'][0].get('content')!r}, which text could become"
+    elif [library.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(4)):
+        found = f"other special tokens than {', '.join(SPECIAL_TOKENS)} at ids 0 to 3"
+    elif sorted(values["model"]["vocab"].values()) != list(range(len(values["model"]["vocab"]))):
+        found = "ids that are not 0, 1, 2 and so on"
+    else:
+        return
+    raise ArtefactError(f"tokenizer.json: found {found}; restore the file or make it again")
+
+
+def _columns(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+def _document(text: Text, columns: Sequence[Ids]) -> Ids:
+    """Return one document's ids: the begin mark, each of several columns behind a field mark."""
+    parts = [np.array([BEGIN_ID], dtype=np.int64)]
+    for column in columns:
+        if not isinstance(text, str):
+            parts.append(np.array([FIELD_ID], dtype=np.int64))
+        parts.append(column)
+    return np.concatenate(parts)

@@ -1,0 +1,50 @@
+"""The device and the arithmetic of a run: resolved once, kept with the run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from ulmfit.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` takes a GPU if there is one.
+
+    Raises `ConfigError` if there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"setting 'device': '{name}' cannot be used here: {reason}") from None
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """Return the arithmetic that `name` means on `device`.
+
+    Raises `ConfigError` for float16 away from a GPU, where it has no fast products.
+    """
+    if name == "float16" and device.type != "cuda":
+        raise ConfigError("setting 'precision': float16 needs a GPU; use float32 or bfloat16")
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return "bfloat16" if fast else "float32"
+    if name not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"setting 'precision': found '{name}'; use auto, float32 or bfloat16")
+    return name  # type: ignore[return-value]
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which products are computed in `precision`."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))

@@ -1,0 +1,335 @@
+"""The one training loop, for all three stages.
+
+A stage hands over a `Task`: a module, its layer groups, its batches and its loss. The loop adds
+what is common: unfreezing, the schedule, discriminative rates, clipping, accumulation, mixed
+precision, evaluation, early stopping, the best weights, the log, and exact checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ulmfit.config.training import TrainingConfig
+from ulmfit.errors import TrainingError
+from ulmfit.training.checkpoint import (
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+)
+from ulmfit.training.device import Precision, autocast
+from ulmfit.training.log import ProgressBar, RunLog
+from ulmfit.training.optimizers import (
+    build_optimizer,
+    load_optimizer_state,
+    optimizer_state,
+    set_rates,
+    set_trainable,
+)
+from ulmfit.training.plan import Place, TrainingPlan
+from ulmfit.training.schedule import rate_multiplier
+
+STEPS_BETWEEN_LOG_LINES = 20
+LARGEST_RUN_OF_SKIPPED_STEPS = 20
+
+
+class StepLoss(NamedTuple):
+    """What a task's loss of one batch is."""
+
+    loss: Tensor
+    """Scalar to descend on."""
+
+    tokens: int
+    """Real tokens read, for the speed."""
+
+    rate_scale: float = 1.0
+    """Factor on the rate for this batch (variable-length BPTT)."""
+
+
+class Task(Protocol):
+    """What a stage gives to the loop."""
+
+    module: nn.Module
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the parameters from the lowest layer group to the last."""
+
+    def batch_count(self, epoch: int) -> int:
+        """Return the number of batches of an epoch, the same at every call."""
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        """Yield an epoch's batches from number `start`, the same at every call."""
+
+    def loss(self, batch: Any) -> StepLoss:
+        """Compute the loss of a batch."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure the module on held-out data; empty if there is none."""
+
+    def criterion(self, metrics: dict[str, float]) -> float:
+        """Return what the best evaluation is chosen by: the lower, the better."""
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return the state carried from batch to batch."""
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Take up the state that `carried` returned."""
+
+
+@dataclass
+class Progress:
+    """What a run has come to; kept in its checkpoint."""
+
+    index: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    mean_loss: float = math.nan
+    best: float = math.inf
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    evaluations_since_best: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped_early: bool = False
+    log_bytes: int = 0
+
+    def results(self) -> dict[str, Any]:
+        """Return what belongs in the model card."""
+        return {
+            **(self.best_metrics or (self.history[-1] if self.history else {})),
+            "batches": self.index,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
+            "skipped_steps": self.skipped_steps,
+            "stopped_early": self.stopped_early,
+            "history": self.history,
+        }
+
+
+def train(
+    task: Task,
+    config: TrainingConfig,
+    *,
+    title: str,
+    precision: Precision,
+    log: RunLog,
+    checkpoint: Path | None = None,
+) -> dict[str, Any]:
+    """Train `task.module` in place and return the results.
+
+    If the file `checkpoint` exists the run goes on from it, to the same bits; while the run goes
+    on, it is written anew at the interval of `config`.
+
+    Raises `TrainingError` when the loss stays not finite, `ResumeError` for a damaged checkpoint.
+    """
+    run = _Run(task, config, title, precision, log, checkpoint)
+    run.restore()
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        log.say(f"{title}: interrupted after batch {run.progress.index}; go on with --resume")
+        raise
+    return run.progress.results()
+
+
+class _Run:
+    """A training run: the task with its optimiser, its plan and its progress."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainingConfig,
+        title: str,
+        precision: Precision,
+        log: RunLog,
+        checkpoint: Path | None,
+    ) -> None:
+        self.task, self.config, self.title = task, config, title
+        self.precision, self.log, self.checkpoint = precision, log, checkpoint
+        self.groups = task.layer_groups()
+        self.device = self.groups[-1][0].device
+        self.plan = TrainingPlan(config, len(self.groups), task.batch_count)
+        self.optimizer = build_optimizer(self.groups, config.optimizer)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] = {}
+        self.trainable: tuple[int, ...] | None = None
+        self.last_saved = time.monotonic()
+
+    def train(self) -> None:
+        """Run all batches that are still to be done, then take the best weights."""
+        with ProgressBar(self.log, self.title, self.plan.batches) as bar:
+            while self.progress.index < self.plan.batches and not self.progress.stopped_early:
+                self.train_epoch(bar)
+        if self.best_weights:
+            self.task.module.load_state_dict(self.best_weights)
+        set_trainable(self.optimizer, tuple(range(len(self.groups))))
+        self.log.write("finished", part=self.title, **self.progress.results())
+
+    def train_epoch(self, bar: ProgressBar) -> None:
+        """Run the current epoch from the current batch to its end, or the run's."""
+        place = self.plan.at(self.progress.index)
+        batches = self.task.batches(place.epoch, place.batch)
+        while True:
+            began = time.monotonic()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            waited = time.monotonic() - began
+            self.train_batch(batch, self.plan.at(self.progress.index))
+            self.progress.waiting_seconds += waited
+            self.progress.seconds += time.monotonic() - began
+            self.report(bar)
+            done = self.progress.index - 1
+            if self.plan.is_evaluated_after(done):
+                self.evaluate()
+            if self.plan.ends_step(done):
+                self.save_if_due()
+            if self.progress.index >= self.plan.batches or self.progress.stopped_early:
+                return
+
+    def train_batch(self, batch: Any, place: Place) -> None:
+        """Add a batch's gradients and, where the plan says so, take a step."""
+        if place.trainable != self.trainable:
+            set_trainable(self.optimizer, place.trainable)
+            self.trainable = place.trainable
+        self.task.module.train()
+        with autocast(self.precision, self.device):
+            step = self.task.loss(batch)
+        self.scaler.scale(step.loss / self.config.accumulation).backward()  # type: ignore[no-untyped-call]
+        if self.plan.ends_step(self.progress.index):
+            multiplier = rate_multiplier(self.config.schedule, place.cycle_step, place.cycle_steps)
+            rate = self.config.optimizer.learning_rate * multiplier * step.rate_scale
+            self.step(rate)
+        self.progress.index += 1
+        self.progress.tokens += step.tokens
+        self.follow_loss(float(step.loss.detach()))
+
+    def step(self, rate: float) -> None:
+        """Take one step of the optimiser at `rate`; skip it where a gradient is not finite."""
+        set_rates(self.optimizer, rate)
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.groups for p in group if p.grad is not None]
+        largest = self.config.clip_gradient or math.inf
+        norm = nn.utils.clip_grad_norm_(parameters, largest)
+        if math.isfinite(float(norm)):
+            self.scaler.step(self.optimizer)
+            self.progress.skipped_in_a_row = 0
+        else:
+            self.progress.skipped_steps += 1
+            self.progress.skipped_in_a_row += 1
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.progress.skipped_in_a_row >= LARGEST_RUN_OF_SKIPPED_STEPS:
+            raise TrainingError(
+                f"{self.title}: {LARGEST_RUN_OF_SKIPPED_STEPS} steps in a row without a finite "
+                "gradient; lower --training.optimizer.learning-rate or use float32"
+            )
+
+    def follow_loss(self, loss: float) -> None:
+        """Keep a running mean of the loss, over about 50 batches."""
+        mean = self.progress.mean_loss
+        if math.isfinite(loss):
+            self.progress.mean_loss = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
+
+    def report(self, bar: ProgressBar) -> None:
+        """Tell people and programs how the run goes."""
+        progress = self.progress
+        speed = progress.tokens / max(progress.seconds, 1e-9)
+        left = progress.seconds / progress.index * (self.plan.batches - progress.index)
+        bar.update(progress.index, f"loss {progress.mean_loss:.3f}  {speed:,.0f} tokens/s", left)
+        if progress.index % STEPS_BETWEEN_LOG_LINES == 0:
+            self.log.write(
+                "step",
+                part=self.title,
+                batch=progress.index,
+                batches=self.plan.batches,
+                loss=round(progress.mean_loss, 5),
+                rate=self.optimizer.param_groups[-1]["lr"],
+                tokens=progress.tokens,
+                tokens_per_second=round(speed, 1),
+                waiting_share=round(progress.waiting_seconds / max(progress.seconds, 1e-9), 4),
+            )
+
+    def evaluate(self) -> None:
+        """Measure on held-out data, keep the weights if they are the best, perhaps stop early."""
+        self.task.module.eval()
+        with torch.no_grad(), autocast(self.precision, self.device):
+            metrics = self.task.evaluate()
+        if not metrics:
+            return
+        progress = self.progress
+        progress.history.append({"batch": progress.index, **metrics})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self.log.say(f"{self.title}: after batch {progress.index}: {shown}")
+        self.log.write("evaluation", part=self.title, batch=progress.index, **metrics)
+        criterion = self.task.criterion(metrics)
+        if criterion < progress.best:
+            progress.best, progress.best_metrics = criterion, metrics
+            progress.evaluations_since_best = 0
+            if self.config.keep_best:
+                weights = self.task.module.state_dict()
+                self.best_weights = {name: value.clone() for name, value in weights.items()}
+        else:
+            progress.evaluations_since_best += 1
+        waited_enough = progress.evaluations_since_best >= self.config.patience
+        progress.stopped_early = self.config.patience > 0 and waited_enough
+
+    def save_if_due(self) -> None:
+        """Write the checkpoint if the interval has passed."""
+        every = self.config.checkpoint_steps
+        minutes = (time.monotonic() - self.last_saved) / 60
+        due = self.progress.index % every == 0 if every else minutes > self.config.checkpoint_minutes
+        if self.checkpoint is not None and due:
+            self.save()
+            self.last_saved = time.monotonic()
+
+    def save(self) -> None:
+        """Write everything that the rest of the run depends on, atomically."""
+        assert self.checkpoint is not None
+        self.progress.log_bytes = self.log.size()
+        optimizer_tensors, optimizer_values = optimizer_state(self.optimizer)
+        parts = {
+            "module": self.task.module.state_dict(),
+            "optimizer": optimizer_tensors,
+            "carried": self.task.carried(),
+            "random": random_state(),
+            "best": self.best_weights,
+        }
+        tensors = {f"{part}/{name}": t for part, ts in parts.items() for name, t in ts.items()}
+        state = {
+            "progress": asdict(self.progress),
+            "optimizer": optimizer_values,
+            "scaler": self.scaler.state_dict(),
+            "threads": torch.get_num_threads(),
+        }
+        save_checkpoint(self.checkpoint, tensors, state)
+
+    def restore(self) -> None:
+        """Take up the run where its checkpoint left it, if there is one."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        tensors, state = load_checkpoint(self.checkpoint)
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = tensor
+        self.progress = Progress(**state["progress"])
+        self.task.module.load_state_dict(parts["module"])
+        load_optimizer_state(self.optimizer, parts.get("optimizer", {}), state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.task.carry(parts.get("carried", {}))
+        self.best_weights = parts.get("best", {})
+        self.log.cut(self.progress.log_bytes)
+        restore_random_state(parts["random"])
+        self.log.say(f"{self.title}: goes on from batch {self.progress.index}")

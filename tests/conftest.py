@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets; the tests that need them are skipped where it is absent."""
+    return _present(SHARED / "data")
+
+
+@pytest.fixture(scope="session")
+def shared_fixtures() -> Path:
+    """Folder of files made by other software; the tests that need them are skipped likewise."""
+    return _present(SHARED / "fixtures")
+
+
+def _present(folder: Path) -> Path:
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    return folder

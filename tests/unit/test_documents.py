@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ulmfit.data.documents import (
+    ChunkedBatch,
+    chunks,
+    prediction_batches,
+    restore_order,
+    training_batches,
+)
+from ulmfit.errors import ConfigError, DataError
+
+common = settings(max_examples=200, deadline=None)
+
+
+@common
+@given(
+    st.lists(st.integers(1, 500), min_size=2, max_size=300), st.integers(2, 17), st.integers(0, 9)
+)
+def test_training_batches_hold_every_document_once(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
+    batches = training_batches(lengths, batch_size, np.random.default_rng(seed))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    sizes = sorted(map(len, batches))
+    odd = [size for size in sizes if size != batch_size]
+    rest = len(lengths) % batch_size
+    if len(lengths) < batch_size:
+        assert odd == [len(lengths)]
+    else:
+        assert odd == ([] if rest == 0 else [batch_size + 1] if rest == 1 else [rest])
+
+
+def test_training_batches_hold_like_lengths_in_random_order() -> None:
+    lengths = np.random.default_rng(0).integers(1, 10_000, 5_000)
+    batches = training_batches(lengths, 32, np.random.default_rng(0))
+    padded = sum(len(b) * lengths[b].max() for b in batches)
+    assert padded < 1.2 * lengths.sum()
+    longest = np.array([lengths[b].max() for b in batches])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.25
+    assert 0.3 < (np.diff(longest) > 0).mean() < 0.7
+
+
+def test_training_batches_change_with_the_draw_and_only_with_it() -> None:
+    lengths = np.arange(1, 400)  # no two alike: only the noise can change who meets whom
+    rng = np.random.default_rng(0)
+    first, second = (training_batches(lengths, 8, rng) for _ in range(2))
+    again = training_batches(lengths, 8, np.random.default_rng(0))
+    assert [b.tolist() for b in first] == [b.tolist() for b in again]
+    assert not {frozenset(b) for b in first if min(b) > 50} & {frozenset(b) for b in second}
+
+
+@pytest.mark.parametrize("lengths", [[], [7]])
+def test_training_needs_two_documents(lengths: list[int]) -> None:
+    with pytest.raises(DataError, match=f"found {len(lengths)} training document.*give more"):
+        training_batches(lengths, 4, np.random.default_rng(0))
+
+
+def test_training_batch_of_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'batch_size': found 1; .* at least 2"):
+        training_batches([3, 4], 1, np.random.default_rng(0))
+
+
+@common
+@given(st.lists(st.integers(0, 300), max_size=200), st.integers(1, 2_000))
+def test_prediction_batches_keep_to_the_budget(lengths: list[int], budget: int) -> None:
+    batches = prediction_batches(lengths, budget)
+    order = np.concatenate([np.empty(0, np.int64), *batches])
+    assert sorted(order) == list(range(len(lengths)))
+    assert (np.diff(np.array(lengths)[order]) <= 0).all()
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    for batch in batches[:-1]:
+        assert (len(batch) + 1) * max(1, lengths[batch[0]]) > budget, "no batch could hold more"
+
+
+@common
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=100))
+def test_restore_order_undoes_batching(lengths: list[int]) -> None:
+    order = np.concatenate(prediction_batches(lengths, 500))
+    rows = np.stack([np.array(lengths)[order], order], axis=1)
+    np.testing.assert_array_equal(
+        restore_order(order, rows), np.stack([lengths, np.arange(len(lengths))], axis=1)
+    )
+
+
+def make_documents(lengths: list[int]) -> list[npt.NDArray[np.uint16]]:
+    tokens = np.arange(1, 1 + sum(lengths), dtype=np.uint16)
+    return np.split(tokens, np.cumsum(lengths)[:-1])
+
+
+@common
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 9))
+def test_chunks_hold_every_document_aligned_at_its_end(lengths: list[int], bptt: int) -> None:
+    documents = make_documents(lengths)
+    batch = ChunkedBatch(documents, bptt)
+    assert sorted(batch.order) == list(range(len(documents)))
+    assert batch.count == len(batch) == -(-max(lengths) // bptt)
+    read: list[list[int]] = [[] for _ in documents]
+    alive_before = 0
+    for step, chunk in enumerate(batch):
+        alive, time = chunk.ids.shape
+        assert chunk.ids.dtype == chunk.lengths.dtype == np.int64
+        assert alive_before <= alive == len(chunk.lengths)
+        if step < batch.count - 1:
+            assert (chunk.lengths == time).all() and time == bptt
+        else:
+            assert alive == len(documents) and time == chunk.lengths.max()
+        for row in range(alive):
+            read[row].extend(chunk.ids[row, : chunk.lengths[row]])
+            assert (chunk.ids[row, chunk.lengths[row] :] == 0).all()
+        for row in range(alive_before, alive):  # a new row joins as late as it can
+            assert -(-len(documents[batch.order[row]]) // bptt) == batch.count - step
+        alive_before = alive
+    for row, ids in zip(batch.order, read, strict=True):
+        np.testing.assert_array_equal(documents[row], ids)
+
+
+def test_example_of_the_module() -> None:
+    batch = ChunkedBatch(make_documents([4, 8, 2]), bptt=3)
+    assert batch.order.tolist() == [1, 0, 2]
+    assert [chunk.ids.tolist() for chunk in batch] == [
+        [[5, 6, 7]],
+        [[8, 9, 10], [1, 2, 3]],
+        [[11, 12], [4, 0], [13, 14]],
+    ]
+    assert [chunk.lengths.tolist() for chunk in batch] == [[3], [3, 3], [2, 1, 2]]
+
+
+def test_chunks_can_be_asked_for_one_by_one() -> None:
+    order, batch = chunks(make_documents([9, 2]), bptt=4)
+    assert order.tolist() == [0, 1]
+    for step, chunk in enumerate(batch):
+        np.testing.assert_array_equal(chunk.ids, batch[step].ids)
+    np.testing.assert_array_equal(batch[-1].ids, batch[2].ids)
+    with pytest.raises(IndexError):
+        batch[3]
+
+
+def test_a_long_document_is_not_copied_whole() -> None:
+    document = np.zeros(1_000_000, np.int64)
+    batch = ChunkedBatch([document], bptt=70)
+    assert batch.count == 14_286
+    assert all(row is document for row in batch._documents)
+    assert batch[0].ids.nbytes == 70 * 8

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ulmfit.config.artefact import Storage
+from ulmfit.errors import ArtefactError
+from ulmfit.models.weights import load_into, quantize, restore, store
+
+STORAGES: tuple[Storage, ...] = ("float32", "float16", "int8")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(40, 8), nn.Linear(8, 5), nn.BatchNorm1d(5))
+
+
+def state() -> dict[str, Tensor]:
+    return network().state_dict()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_names_shapes_and_types_come_back(storage: Storage) -> None:
+    before, after = state(), restore(store(state(), storage))
+    assert after.keys() == before.keys()
+    for name, tensor in before.items():
+        assert after[name].shape == tensor.shape
+        assert after[name].dtype == tensor.dtype
+        if tensor.ndim != 2 or storage == "float32":
+            assert torch.equal(after[name], tensor)
+
+
+def test_what_is_stored_is_what_the_format_says() -> None:
+    plain = safetensors.torch.load(store(state(), "int8"))
+    assert plain["1.weight"].dtype == torch.int8
+    assert plain["1.weight.scale"].shape == (5, 1)
+    assert plain["2.num_batches_tracked"].dtype == torch.int64
+    value = plain["1.weight"] * plain["1.weight.scale"]
+    assert torch.equal(value, restore(store(state(), "int8"))["1.weight"])
+    half = safetensors.torch.load(store(state(), "float16"))
+    assert half["1.weight"].dtype == torch.float16
+    assert half["1.bias"].dtype == torch.float32
+
+
+rows = st.lists(
+    st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-2, 2, width=32) | st.just(0.0),
+    min_size=3,
+    max_size=3,
+)
+
+
+@given(st.lists(rows, min_size=1, max_size=5))
+def test_int8_is_within_half_a_scale(values: list[list[float]]) -> None:
+    matrix = torch.tensor(values, dtype=torch.float64)
+    quantized, scale = quantize(matrix.to(torch.float32))
+    assert quantized.abs().max() <= 127
+    error = (quantized.to(torch.float64) * scale.to(torch.float64) - matrix).abs()
+    assert (error <= scale * (0.5 + 1e-5)).all()
+
+
+@given(st.lists(st.lists(st.floats(-65504, 65504, width=32), min_size=2, max_size=2), min_size=1))
+def test_float16_is_within_its_rounding(values: list[list[float]]) -> None:
+    matrix = torch.tensor(values)
+    after = restore(store({"m": matrix}, "float16"))["m"]
+    assert torch.allclose(after, matrix, rtol=2**-11, atol=2**-25)
+
+
+def test_rows_of_zeros_and_empty_matrices_survive() -> None:
+    tensors = {"zeros": torch.zeros(2, 3), "empty": torch.zeros(0, 3), "narrow": torch.zeros(3, 0)}
+    for name, tensor in restore(store(tensors, "int8")).items():
+        assert torch.equal(tensor, tensors[name])
+
+
+def test_doubles_and_transposed_matrices_are_stored_as_float32() -> None:
+    matrix = torch.randn(3, 4, dtype=torch.float64).T
+    assert torch.equal(restore(store({"m": matrix}, "float32"))["m"], matrix.float())
+
+
+def test_the_same_weights_give_the_same_bytes() -> None:
+    reordered = dict(reversed(state().items()))
+    assert store(state(), "int8") == store(reordered, "int8")
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["1.weight", "1.bias"])
+def test_weights_that_are_not_finite_are_refused(storage: Storage, bad: float, name: str) -> None:
+    tensors = state()
+    tensors[name].view(-1)[3] = bad
+    with pytest.raises(ArtefactError, match=f"weight '{name}': holds NaN or infinite"):
+        store(tensors, storage)
+
+
+def test_weights_too_large_for_float16_are_refused() -> None:
+    store({"m": torch.tensor([[65504.0]]), "v": torch.tensor([1e6])}, "float16")
+    with pytest.raises(ArtefactError, match="weight 'm': 65505 is above 65504"):
+        store({"m": torch.tensor([[65505.0]])}, "float16")
+
+
+def test_a_file_is_read_as_its_content_is(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(store(state(), "int8"))
+    from_file, from_bytes = restore(tmp_path / "w"), restore(store(state(), "int8"))
+    assert all(torch.equal(from_file[name], tensor) for name, tensor in from_bytes.items())
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_truncated_file_is_named(tmp_path: Path, length: int) -> None:
+    content = store(state(), "float32")[:length]
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"w\.safetensors: cannot be read"):
+        restore(tmp_path / "w.safetensors")
+    with pytest.raises(ArtefactError, match="weights: cannot be read"):
+        restore(content)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="none: cannot be read"):
+        restore(tmp_path / "none")
+
+
+@pytest.mark.parametrize("prefix", ["", "forward"])
+def test_weights_are_loaded_by_name(prefix: str) -> None:
+    start = f"{prefix}." if prefix else ""
+    given = {start + name: tensor + 1 for name, tensor in state().items()}
+    other = {"forward_2.0.weight": torch.zeros(1)} if prefix else {}
+    module = network()
+    load_into(module, {**given, **other}, prefix)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, given[start + name])
+
+
+def test_everything_that_does_not_fit_is_listed_and_nothing_loaded() -> None:
+    tensors = {f"forward.{name}": tensor + 1 for name, tensor in state().items()}
+    del tensors["forward.1.bias"]
+    tensors["forward.3.weight"] = torch.zeros(1)
+    tensors["forward.1.weight"] = torch.zeros(5, 1)
+    module = network()
+    with pytest.raises(ArtefactError) as caught:
+        load_into(module, tensors, "forward")
+    assert str(caught.value) == (
+        "weights do not fit the configuration: missing 'forward.1.bias'; "
+        "not expected 'forward.3.weight'; 'forward.1.weight' is [5, 1], expected [5, 8]; "
+        "get the model again"
+    )
+    assert all(torch.equal(tensor, state()[name]) for name, tensor in module.state_dict().items())
