@@ -86,4 +86,3 @@ class ClassifierHeadConfig:
 
     dropout: Probability = 0.1
     """Before each linear layer but the first, whose dropout is the encoder's `output`."""
-

@@ -12,6 +12,7 @@ from ulmfit.config.data import LanesConfig, ReadingConfig, ValidationConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
     ClassifierHeadConfig,
+    Direction,
     Dropout,
     Preset,
 )
@@ -20,6 +21,11 @@ from ulmfit.config.text import TokenizerConfig
 from ulmfit.config.training import NotNegative, OptimizerConfig, TrainingConfig
 
 Directions = Literal["forward", "backward", "both"]
+
+
+def directions_of(directions: Directions) -> tuple[Direction, ...]:
+    """Return the directions that a setting asks for, in the order they are trained."""
+    return ("forward", "backward") if directions == "both" else (directions,)
 
 
 @settings

@@ -154,18 +154,19 @@ class Lanes:
         if not self.variable:
             return np.append(np.arange(0, scored, self.bptt), scored)
         generator = self._generator(epoch, 1)
-        edges = np.append(0, np.cumsum(self._draw_lengths(generator, -(-scored // SHORTEST))))
+        edges = np.append(0, np.cumsum(draw_lengths(generator, self.bptt, -(-scored // SHORTEST))))
         return np.append(edges[edges < scored], scored)
-
-    def _draw_lengths(self, generator: np.random.Generator, count: int) -> Ints:
-        """Draw lengths as AWD-LSTM does: N(bptt, 5), at times N(bptt / 2, 5)."""
-        mean = np.where(generator.random(count) < 0.95, self.bptt, self.bptt / 2)
-        lengths = generator.normal(mean, 5.0).astype(np.int64)
-        return np.clip(lengths, SHORTEST, self.bptt + LONGEST_EXTRA)
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         # Two streams: how many windows an epoch has is known without shuffling the documents.
         return np.random.default_rng(np.random.SeedSequence([self.seed, epoch, stream]))
+
+
+def draw_lengths(generator: np.random.Generator, bptt: int, count: int) -> Ints:
+    """Draw lengths [count] as AWD-LSTM does: N(bptt, 5), one time in twenty N(bptt / 2, 5)."""
+    mean = np.where(generator.random(count) < 0.95, bptt, bptt / 2)
+    lengths = generator.normal(mean, 5.0).astype(np.int64)
+    return np.clip(lengths, SHORTEST, bptt + LONGEST_EXTRA)
 
 
 def validation_windows(

@@ -16,7 +16,7 @@ USE = {
         "from ulmfit import TextClassifier\n\n"
         'model = TextClassifier.from_pretrained("FOLDER")\nprint(model.predict(["A text"]))'
     ),
-    "tokenizer": 'ulmfit pretrain --tokenizer-folder FOLDER --texts TEXT --output MODEL',
+    "tokenizer": "ulmfit pretrain --tokenizer-folder FOLDER --texts TEXT --output MODEL",
 }
 
 

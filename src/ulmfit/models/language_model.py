@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.reading import encode_documents, score_documents
-from ulmfit.models.weights import load_into, restore, store
+from ulmfit.models.weights import load_into, prefixed, restore, store
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text
 
@@ -66,9 +66,7 @@ class LanguageModel:
         tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
         network = LanguageModelNetwork(config.encoder, Dropout())
         load_into(network, restore(folder / "model.safetensors"), member.prefix)
-        return cls(
-            network.to(device), tokenizer, member, bptt=config.bptt, run=dict(config.run)
-        )
+        return cls(network.to(device), tokenizer, member, bptt=config.bptt, run=dict(config.run))
 
     @property
     def config(self) -> EncoderConfig:
@@ -137,7 +135,9 @@ class LanguageModel:
         ids = self._ids(texts)
         nll = score_documents(self.network, ids, self.bptt)
         counts = np.array([len(document) - 1 for document in ids])
-        return np.exp(np.divide(nll, counts, out=np.full(len(ids), np.nan), where=counts > 0))
+        mean = np.divide(nll, counts, out=np.full(len(ids), np.nan), where=counts > 0)
+        perplexity: NDArray[np.float64] = np.exp(mean)
+        return perplexity
 
     def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, 3 * embedding size]: last, maximum, mean output."""
@@ -173,7 +173,8 @@ def save_language_models(
     Raises `ArtefactError` if their tokenizers or shapes differ or the folder cannot be written.
     """
     first = models[0]
-    members, tensors = [], {}
+    members: list[Member] = []
+    tensors: dict[str, Tensor] = {}
     for model in models:
         if model.tokenizer.sha256 != first.tokenizer.sha256 or model.config != first.config:
             raise ArtefactError(f"{folder}: the members' tokenizers or shapes differ")
@@ -198,16 +199,3 @@ def save_language_models(
         "tokenizer.json": first.tokenizer.to_json(),
     }
     write_folder(folder, config, files, card(config), overwrite=overwrite)
-
-
-def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return `tensors` with every name behind `prefix` and a dot."""
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def load_language_models(
-    name: str | Path, directions: Sequence[Direction], revision: str | None = None
-) -> Iterator[LanguageModel]:
-    """Yield the members of a folder that read in `directions`, one at a time."""
-    for direction in directions:
-        yield LanguageModel.from_pretrained(name, direction=direction, revision=revision)

@@ -37,6 +37,7 @@ class ClassifierNetwork(nn.Module):
         """Build the network for `classes` classes; `dropout` counts only in training."""
         super().__init__()
         self.encoder = AWDLSTM(config, dropout)
+        self.classes = classes
         self.head = ClassifierHead(3 * config.embedding_size, head, classes, dropout.output)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:

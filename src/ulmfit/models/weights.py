@@ -127,3 +127,8 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = ""
         )
     for name, tensor in own.items():
         tensor.copy_(given[name])
+
+
+def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return `tensors` with every name behind `prefix` and a dot."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

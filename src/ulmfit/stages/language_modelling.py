@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,15 +12,22 @@ from torch import Tensor, nn
 from ulmfit.config.artefact import Member
 from ulmfit.config.data import LanesConfig
 from ulmfit.config.stages import RegularizationConfig
+from ulmfit.config.training import TrainingConfig
 from ulmfit.data.lanes import Lanes, Window, validation_windows
 from ulmfit.data.token_store import TokenStore
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn.awd_lstm import State, detach
 from ulmfit.nn.language_head import regularization
-from ulmfit.training.loop import StepLoss
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training.device import Precision
+from ulmfit.training.loop import StepLoss, train
 from ulmfit.training.metrics import TokenLoss
 
-VALIDATION_LANES = 32
+Documents = tuple[TokenStore, np.ndarray | None]
+"""A token store, and the documents of it to use (None: all)."""
+
+VALIDATION_LANES, DOCUMENTS_A_LANE = 32, 4
+"""Validation text is read in at most so many lanes, of at least so many documents each."""
 
 
 class LanguageModelTask:
@@ -33,17 +41,14 @@ class LanguageModelTask:
         regularization: RegularizationConfig,
         batch_size: int,
         seed: int,
-        training: tuple[TokenStore, np.ndarray | None],
-        validation: tuple[TokenStore, np.ndarray | None],
+        training: Documents,
+        validation: Documents | None,
     ) -> None:
-        """Train `network` to read in the direction of `member`.
-
-        `training` and `validation` are each a store and the documents of it to use (None: all).
-        """
+        """Train `network` on `training` to read in the direction of `member`."""
         self.module: nn.Module = network
         self.network, self.member = network, member
         self.lanes_config, self.regularization = lanes, regularization
-        self.validation_store, self.validation_documents = validation
+        self.validation = validation
         self.lanes = Lanes(
             training[0],
             batch_size=batch_size,
@@ -86,14 +91,15 @@ class LanguageModelTask:
 
     def evaluate(self) -> dict[str, float]:
         """Return the loss, perplexity and bits per byte over all validation tokens."""
-        total = evaluate_language_model(
-            self.network,
-            self.member,
-            self.lanes_config.bptt,
-            self.validation_store,
-            self.validation_documents,
-        )
-        return {"loss": total.loss, "perplexity": total.perplexity, **_by_bytes(total)}
+        if self.validation is None:
+            return {}
+        bptt = self.lanes_config.bptt
+        total = evaluate_language_model(self.network, self.member, bptt, *self.validation)
+        return {
+            "loss": total.loss,
+            "perplexity": total.perplexity,
+            "bits_per_byte": total.bits_per_byte,
+        }
 
     def criterion(self, metrics: dict[str, float]) -> float:
         """Return the mean loss of a token."""
@@ -115,6 +121,59 @@ class LanguageModelTask:
         return ids.to(self.device), targets.to(self.device)
 
 
+class LanguageModelSettings(Protocol):
+    """What the settings of stages 1 and 2 have in common."""
+
+    @property
+    def lanes(self) -> LanesConfig:
+        """Cutting the text into windows."""
+
+    @property
+    def regularization(self) -> RegularizationConfig:
+        """AR and TAR."""
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The loop."""
+
+
+def train_language_model(
+    run: RunFolder,
+    network: LanguageModelNetwork,
+    member: Member,
+    settings: LanguageModelSettings,
+    training: Documents,
+    validation: Documents | None,
+    precision: Precision,
+) -> dict[str, Any]:
+    """Train `network`, or take it from where the run left it, and return the results."""
+    part = f"language_model.{member.direction}"
+    done = run.finished(part)
+    if done is not None:
+        network.load_state_dict(done[0])
+        return done[1]
+    task = LanguageModelTask(
+        network,
+        member,
+        settings.lanes,
+        settings.regularization,
+        settings.training.batch_size,
+        settings.training.seed,
+        training,
+        validation,
+    )
+    results = train(
+        task,
+        settings.training,
+        title=part,
+        precision=precision,
+        log=run.log,
+        checkpoint=run.checkpoint(part),
+    )
+    run.finish(part, network.state_dict(), results)
+    return results
+
+
 @torch.no_grad()
 def evaluate_language_model(
     network: LanguageModelNetwork,
@@ -127,7 +186,7 @@ def evaluate_language_model(
     network.eval()
     device = network.head.bias.device
     chosen = np.arange(len(store)) if documents is None else documents
-    lanes = max(1, min(VALIDATION_LANES, len(chosen)))
+    lanes = max(1, min(VALIDATION_LANES, len(chosen) // DOCUMENTS_A_LANE))
     nll, tokens, state = 0.0, 0, None
     for window in validation_windows(
         store,
@@ -142,14 +201,5 @@ def evaluate_language_model(
         outputs, state = network.encoder(network.encoder.embed(ids), state)
         loss, count = network.head.loss(outputs, targets, network.encoder.embedding.weight)
         nll, tokens = nll + float(loss), tokens + int(count)
-    whole = documents is None
-    return TokenLoss(
-        nll=nll,
-        tokens=tokens,
-        text_bytes=store.text_bytes if whole else 0,
-        words=store.words if whole else 0,
-    )
-
-
-def _by_bytes(total: TokenLoss) -> dict[str, float]:
-    return {"bits_per_byte": total.bits_per_byte} if total.text_bytes else {}
+    text_bytes, words = (int(total) for total in store.sizes[chosen].sum(0))
+    return TokenLoss(nll=nll, tokens=tokens, text_bytes=text_bytes, words=words)

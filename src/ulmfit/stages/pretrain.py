@@ -9,22 +9,21 @@ from typing import Any
 import torch
 
 from ulmfit.config.artefact import Member
-from ulmfit.config.model import Direction, EncoderConfig, preset
-from ulmfit.config.stages import Directions, PretrainConfig
+from ulmfit.config.model import preset
+from ulmfit.config.stages import PretrainConfig, directions_of
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.stages.language_modelling import LanguageModelTask
+from ulmfit.stages.language_modelling import train_language_model
+from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
-from ulmfit.training.device import Precision, resolve_device, resolve_precision
-from ulmfit.training.loop import train
 
 HELD_OUT_EVERY = 100
 """Without a validation file, one document in this many is held out."""
@@ -40,13 +39,15 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         tokenizer = _tokenizer(config, run)
         training, validation = _stores(config, tokenizer)
         encoder = preset(config.preset, tokenizer.vocab_size)
-        models, results = [], {}
+        models: list[LanguageModel] = []
+        results: dict[str, Any] = {}
         for direction in directions_of(config.directions):
-            member = Member(
-                direction=direction, prefix=direction, begin_mark=config.begin_mark
-            )
-            network, results[direction] = _train_direction(
-                config, run, encoder, member, (training, validation), device, precision
+            member = Member(direction=direction, prefix=direction, begin_mark=config.begin_mark)
+            torch.manual_seed(config.training.seed)
+            dropout = config.dropout.scaled(config.dropout_multiplier)
+            network = LanguageModelNetwork(encoder, dropout).to(device)
+            results[direction] = train_language_model(
+                run, network, member, config, (training, None), (validation, None), precision
             )
             models.append(LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt))
         data = [
@@ -55,65 +56,9 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         ]
         resolved = {"precision": precision, "device": device.type}
         models[0].run = {"pretrain": run_record(config, data, results, resolved)}
-        save_language_models(
-            models, run.output, storage=config.storage, overwrite=config.overwrite
-        )
+        save_language_models(models, run.output, storage=config.storage, overwrite=config.overwrite)
         run.remove()
         return run.output
-
-
-def directions_of(directions: Directions) -> tuple[Direction, ...]:
-    """Return the directions that a setting asks for, in the order they are trained."""
-    return ("forward", "backward") if directions == "both" else (directions,)
-
-
-def resolve_machine(run: RunFolder, training: Any) -> tuple[torch.device, Precision]:
-    """Settle device, precision and threads for the whole run, resumed or not."""
-    device = resolve_device(training.device)
-    precision = run.resolve_once("precision", resolve_precision(training.precision, device))
-    threads = run.resolve_once("threads", training.threads or torch.get_num_threads())
-    torch.set_num_threads(threads)
-    return device, precision
-
-
-def _train_direction(
-    config: PretrainConfig,
-    run: RunFolder,
-    encoder: EncoderConfig,
-    member: Member,
-    stores: tuple[TokenStore, TokenStore],
-    device: torch.device,
-    precision: Precision,
-) -> tuple[LanguageModelNetwork, dict[str, Any]]:
-    """Train the model of one direction, or take it from where the run left it."""
-    part = f"language_model.{member.direction}"
-    torch.manual_seed(config.training.seed)
-    network = LanguageModelNetwork(encoder, config.dropout.scaled(config.dropout_multiplier))
-    network.to(device)
-    done = run.finished(part)
-    if done is not None:
-        network.load_state_dict(done[0])
-        return network, done[1]
-    task = LanguageModelTask(
-        network,
-        member,
-        config.lanes,
-        config.regularization,
-        config.training.batch_size,
-        config.training.seed,
-        (stores[0], None),
-        (stores[1], None),
-    )
-    results = train(
-        task,
-        config.training,
-        title=part,
-        precision=precision,
-        log=run.log,
-        checkpoint=run.checkpoint(part),
-    )
-    run.finish(part, network.state_dict(), results)
-    return network, results
 
 
 def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:

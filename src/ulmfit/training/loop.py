@@ -289,7 +289,9 @@ class _Run:
         """Write the checkpoint if the interval has passed."""
         every = self.config.checkpoint_steps
         minutes = (time.monotonic() - self.last_saved) / 60
-        due = self.progress.index % every == 0 if every else minutes > self.config.checkpoint_minutes
+        due = (
+            self.progress.index % every == 0 if every else minutes > self.config.checkpoint_minutes
+        )
         if self.checkpoint is not None and due:
             self.save()
             self.last_saved = time.monotonic()

@@ -1,0 +1,340 @@
+"""One experiment: stage two once, then a classifier and the baseline on each draw of labels.
+
+A finished draw is a JSON line in `runs/benchmarks/NAME.jsonl` and is not run again; an
+interrupted one goes on from its checkpoint. The fine-tuned language model of each direction is
+a folder named by all that decides it, and is shared by every draw, and every experiment, with
+the same text and settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from baselines import tfidf_logistic_regression
+from common import (
+    RUNS,
+    Labelled,
+    append_line,
+    commit,
+    digest,
+    machine,
+    mean_and_deviation,
+    read_lines,
+    write_labelled,
+    write_result,
+    write_texts,
+)
+from filelock import FileLock
+
+from ulmfit.config.model import Direction
+from ulmfit.config.settings import from_dict, to_dict
+from ulmfit.config.stages import FinetuneConfig, TrainConfig, directions_of
+
+SEEDS = (0, 1, 2, 3, 4)
+BASELINE = "tf-idf + lr"
+UNSET = "(set by the benchmark)"
+"""What stands for the files in the settings of an experiment."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is measured: data, draws and settings."""
+
+    name: str
+    settings: TrainConfig
+    """Of stages two and three; the files and the seed of stage three are set for each draw."""
+
+    text: list[str]
+    """What the language model is fine-tuned on, the same for every draw."""
+
+    held_out: float
+    """Share of `text` on which the fine-tuned language model is measured."""
+
+    draw: Callable[[int], Labelled]
+    """From a seed to the labelled documents."""
+
+    measured: Labelled
+    """Test documents or, while settings are chosen, validation documents."""
+
+    notes: str = ""
+
+
+def add_options(options: ArgumentParser) -> None:
+    """Add what every experiment can be asked."""
+    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="draws to run")
+    options.add_argument("--pretrained", help="folder or name of the language model to start from")
+    options.add_argument("--directions", choices=["forward", "backward", "both"])
+    options.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure on documents held out of train; the test file is not opened",
+    )
+    options.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --tune: try other settings, such as classifier.training.epochs=6",
+    )
+    options.add_argument(
+        "--baseline", action="store_true", help="run the TF-IDF baseline alone, no training"
+    )
+
+
+def chosen_settings(settings: TrainConfig, options: Namespace) -> TrainConfig:
+    """Return `settings` with the model, the directions and the trial values asked for."""
+    if options.set and not options.tune:
+        raise SystemExit("--set: settings are chosen on validation data; give --tune with it")
+    values: dict[str, Any] = to_dict(settings)
+    given = {name: getattr(options, name) for name in ("pretrained", "directions")}
+    values.update({name: value for name, value in given.items() if value is not None})
+    for assignment in options.set:
+        name, _, value = assignment.partition("=")
+        *path, last = name.split(".")
+        place = values
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = _parsed(value)
+    return from_dict(TrainConfig, values, "--set")
+
+
+def run(experiment: Experiment, options: Namespace) -> None:
+    """Run the draws that are not done yet, and write and print their summary."""
+    name = experiment.name + "-tune" * options.tune + "-baseline" * options.baseline
+    done_file = RUNS / f"{name}.jsonl"
+    what = _identity(experiment, options.baseline)
+    rows = []
+    for seed in options.seeds:
+        key = digest([what, seed])
+        row = next((line for line in read_lines(done_file) if line["key"] == key), None)
+        if row is None:
+            print(f"{name}, seed {seed}", file=sys.stderr)
+            row = {"key": key, "seed": seed, "commit": commit(), "machine": machine()}
+            row |= _measure(experiment, seed, key, options.baseline)
+            row |= {"trial": options.set} if options.set else {}
+            append_line(done_file, row)
+        rows.append(row)
+    summary = summarize(rows)
+    print_summary(name, summary, rows)
+    if not options.tune:
+        write_result(name, {"notes": experiment.notes, **what, "summary": summary, "draws": rows})
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return mean and deviation over the draws of each model's measures and of the seconds."""
+    measures = {
+        model: {
+            measure: mean_and_deviation(row["models"][model][measure] for row in rows)
+            for measure in rows[0]["models"][model]
+        }
+        for model in rows[0]["models"]
+    }
+    seconds = {
+        part: mean_and_deviation(row["seconds"][part] for row in rows) for part in rows[0]["seconds"]
+    }
+    return {"models": measures, "seconds": seconds}
+
+
+def print_summary(name: str, summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print mean and deviation of each model, and of the seconds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "error, %", "macro F1", title=f"{name}, seeds {_seeds(rows)}")
+    for model, measured in summary["models"].items():
+        table.add_row(model, _shown(measured["error"]), _shown(measured["macro_f1"]))
+    console = Console()
+    console.print(table)
+    times = ", ".join(f"{part} {_shown(value)}" for part, value in summary["seconds"].items())
+    console.print(f"seconds: {times}")
+
+
+def _measure(experiment: Experiment, seed: int, key: str, baseline: bool) -> dict[str, Any]:
+    """Train on the draw of `seed`, predict, and return errors and seconds."""
+    labelled = experiment.draw(seed)
+    models: dict[str, dict[str, float]] = {}
+    seconds: dict[str, float] = {}
+    if not baseline:
+        models, seconds = _ours(experiment, labelled, seed, key)
+    predicted = tfidf_logistic_regression(labelled, experiment.measured.texts)
+    models[BASELINE] = _measures(experiment.measured.labels, predicted.labels)
+    seconds[BASELINE] = round(predicted.seconds, 2)
+    return {"labels": len(labelled.texts), "models": models, "seconds": seconds}
+
+
+def _ours(
+    experiment: Experiment, labelled: Labelled, seed: int, key: str
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Return the measures of each direction and of both, and the seconds of each part."""
+    from ulmfit.models.text_classifier import TextClassifier
+    from ulmfit.stages.train import train
+
+    language_model, seconds = shared_language_model(experiment)
+    folder = RUNS / f"{experiment.name}-{key}"
+    config = _draw_settings(experiment, labelled, seed, folder, language_model)
+    resumed, began = folder.with_name(folder.name + ".run").exists(), time.perf_counter()
+    if not folder.exists():
+        train(config)
+    trained = time.perf_counter()
+    classifier = TextClassifier.from_pretrained(folder)
+    by_member = classifier.member_probabilities(experiment.measured.texts)
+    seconds |= {
+        "classifier": _wall(began, trained, resumed, classifier.run["train"]["results"]),
+        "prediction": round(time.perf_counter() - trained, 1),
+    }
+    seconds = {**seconds, "all": round(sum(seconds.values()), 1)}
+    shares = [member.member.weight for member in classifier.members]
+    found = {m.member.direction: p for m, p in zip(classifier.members, by_member, strict=True)}
+    if len(by_member) > 1:
+        found["both"] = np.average(by_member, axis=0, weights=shares).astype(np.float32)
+    names = classifier.labels
+    models = {
+        name: _measures(experiment.measured.labels, [names[i] for i in probabilities.argmax(1)])
+        for name, probabilities in found.items()
+    }
+    shutil.rmtree(folder)
+    return models, seconds
+
+
+def shared_language_model(experiment: Experiment) -> tuple[Path, dict[str, float]]:
+    """Return the folder of the fine-tuned language models, and the seconds stage two took.
+
+    Each direction is made once; a second process that wants the same one waits for it.
+    """
+    from ulmfit.models.language_model import load_language_models, save_language_models
+
+    settings = experiment.settings
+    if settings.language_model.skip:
+        return Path(settings.pretrained), {}
+    text = experiment.text
+    texts = RUNS / "text" / f"{digest(text)}.jsonl"
+    if not texts.exists():
+        write_texts(texts, text)
+    directions = directions_of(settings.directions)
+    folders = [_finetuned(experiment, texts, direction) for direction in directions]
+    seconds = sum(json.loads(_seconds_file(folder).read_text()) for folder in folders)
+    if len(folders) == 1:
+        return folders[0], {"language model": seconds}
+    joined = RUNS / f"language-model-{digest([folder.name for folder in folders])}"
+    with FileLock(joined.with_name(joined.name + ".making")):
+        if not joined.exists():
+            parts = zip(folders, directions, strict=True)
+            models = [next(load_language_models(folder, [way])) for folder, way in parts]
+            save_language_models(models, joined)
+    return joined, {"language model": seconds}
+
+
+def _finetuned(experiment: Experiment, texts: Path, direction: Direction) -> Path:
+    """Return the folder of the language model of one direction, made if it is not there."""
+    from ulmfit.models.folder import read_config
+    from ulmfit.stages.finetune import finetune
+
+    stage = experiment.settings.language_model
+    same = {field.name: getattr(stage, field.name) for field in fields(stage)} | {"skip": None}
+    del same["skip"]
+    config = FinetuneConfig(
+        output=UNSET,
+        pretrained=experiment.settings.pretrained,
+        texts=(str(texts),),
+        validation_fraction=experiment.held_out,
+        directions=direction,
+        cache=str(RUNS / "cache"),
+        **same,
+    )
+    what = [_plain(config), model_digest(config.pretrained), texts.stem]
+    folder = RUNS / f"language-model-{direction}-{digest(what)}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".making")):
+        if not folder.exists():
+            resumed, began = folder.with_name(folder.name + ".run").exists(), time.perf_counter()
+            finetune(replace(config, output=str(folder), resume=True))
+            results = read_config(folder).run["finetune"]["results"]
+            seconds = _wall(began, time.perf_counter(), resumed, results)
+            _seconds_file(folder).write_text(json.dumps(seconds))
+    return folder
+
+
+def _draw_settings(
+    experiment: Experiment, labelled: Labelled, seed: int, folder: Path, language_model: Path
+) -> TrainConfig:
+    """Return the settings of stage three for one draw."""
+    settings = experiment.settings
+    data = write_labelled(RUNS / "labelled" / f"{folder.name}.jsonl", labelled)
+    training = replace(settings.classifier.training, seed=seed)
+    return replace(
+        settings,
+        data=str(data),
+        output=str(folder),
+        pretrained=str(language_model),
+        resume=True,
+        cache=str(RUNS / "cache"),
+        language_model=replace(settings.language_model, skip=True),
+        classifier=replace(settings.classifier, training=training),
+    )
+
+
+def model_digest(name: str) -> str:
+    """Return a hash of the model called `name`: its configuration, which holds the others'."""
+    from ulmfit.models.folder import resolve
+
+    return hashlib.sha256((resolve(name) / "config.json").read_bytes()).hexdigest()
+
+
+def _identity(experiment: Experiment, baseline: bool) -> dict[str, Any]:
+    """Return all that decides what a draw gives, but its seed."""
+    data = {"text": digest(experiment.text), "measured": digest(experiment.measured)}
+    if baseline:
+        return {"data": data}
+    settings = experiment.settings
+    pretrained = {"name": Path(settings.pretrained).name, "sha256": model_digest(settings.pretrained)}
+    return {"data": data, "settings": _plain(settings), "pretrained": pretrained}
+
+
+def _plain(config: TrainConfig | FinetuneConfig) -> dict[str, Any]:
+    """Return the settings that decide what is made, without files and ways of calling."""
+    files = ("data", "output", "texts", "unlabelled", "pretrained", "cache", "resume", "overwrite")
+    return {name: value for name, value in to_dict(config).items() if name not in files}
+
+
+def _measures(labels: list[str], predicted: list[str]) -> dict[str, float]:
+    """Return the test error in per cent and the macro F1."""
+    from ulmfit.training.metrics import error, macro_f1
+
+    names = {name: i for i, name in enumerate(sorted({*labels, *predicted}))}
+    true, said = (np.array([names[label] for label in side]) for side in (labels, predicted))
+    return {"error": round(100 * error(true, said), 3), "macro_f1": round(macro_f1(true, said), 4)}
+
+
+def _wall(began: float, ended: float, resumed: bool, results: Mapping[str, Any]) -> float:
+    """Return seconds passed; of a resumed run, at least those that its parts say they trained."""
+    trained = sum(part.get("seconds", 0.0) for part in results.values()) if resumed else 0.0
+    return round(max(ended - began, trained), 1)
+
+
+def _seconds_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".seconds")
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _shown(value: dict[str, float]) -> str:
+    return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
+
+
+def _seeds(rows: list[dict[str, Any]]) -> str:
+    return ", ".join(str(row["seed"]) for row in rows)

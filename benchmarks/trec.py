@@ -1,0 +1,70 @@
+"""TREC-6: questions by the kind of their answer, with all labels or with 500 of them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from common import Labelled, parse, parser, read_labelled
+from experiment import UNSET, Experiment, add_options, chosen_settings, run
+
+from ulmfit.config.stages import ClassifierStage, LanguageModelStage, TrainConfig
+from ulmfit.config.training import OptimizerConfig, TrainingConfig
+
+HELD_OUT = 545
+"""Questions of train that `--tune` measures on: a tenth, as in the paper's ablations."""
+
+
+def recipe(classifier_epochs: float) -> TrainConfig:
+    """Return the settings, chosen on validation data alone."""
+    return TrainConfig(
+        data=UNSET,
+        output=UNSET,
+        language_model=LanguageModelStage(training=TrainingConfig(epochs=10.0, batch_size=32)),
+        classifier=ClassifierStage(
+            training=TrainingConfig(
+                epochs=classifier_epochs,
+                batch_size=32,
+                optimizer=OptimizerConfig(learning_rate=1e-2),
+                unfreezing="gradual",
+            )
+        ),
+    )
+
+
+SETTINGS = {None: recipe(classifier_epochs=10.0), 500: recipe(classifier_epochs=20.0)}
+"""By the number of labels; None: all, and for any number not listed."""
+
+
+def experiment(options: Namespace) -> Experiment:
+    """Return the experiment that the options ask for; `--tune` never opens the test file."""
+    train = read_labelled(options.data / "trec" / "train.csv")
+    if options.tune:
+        measured, train = train.split(HELD_OUT, seed=0)
+    else:
+        measured = read_labelled(options.data / "trec" / "test.csv")
+
+    def draw(seed: int) -> Labelled:
+        return train if options.labels is None else train.split(options.labels, seed)[0]
+
+    return Experiment(
+        name=f"trec-{options.labels or 'all'}",
+        settings=chosen_settings(SETTINGS.get(options.labels, SETTINGS[None]), options),
+        text=train.texts,
+        held_out=0.05,
+        draw=draw,
+        measured=measured,
+        notes="Stage two reads all questions of train without their labels, once for all draws.",
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    options = parser(__doc__)
+    options.add_argument("--labels", type=int, help="labelled questions; without it, all of train")
+    add_options(options)
+    parsed = parse(options, arguments)
+    run(experiment(parsed), parsed)
+
+
+if __name__ == "__main__":
+    main()

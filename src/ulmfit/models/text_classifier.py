@@ -1,0 +1,210 @@
+"""A text classifier: one or more members whose probabilities are averaged, and a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
+from ulmfit.config.model import ClassifierHeadConfig, Dropout
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.models.card import card
+from ulmfit.models.folder import read_config, resolve, write_folder
+from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, pool_documents
+from ulmfit.models.weights import load_into, prefixed, restore, store
+from ulmfit.nn.objectives import probabilities
+from ulmfit.text.tokenizer import Tokenizer, reverse_ids
+from ulmfit.text.types import Text
+
+BLOCK_TEXTS = 2_048
+BLOCK_CHARACTERS = 8_000_000
+"""A stream of texts is predicted in blocks of at most so many texts and, about, characters."""
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassifierMember:
+    """One classifier of the ensemble: which way it reads, and its network."""
+
+    member: Member
+    network: ClassifierNetwork
+
+
+class TextClassifier:
+    """Classifiers of the same labels that share one tokenizer (Howard & Ruder 2018, section 3)."""
+
+    def __init__(
+        self,
+        members: Sequence[ClassifierMember],
+        tokenizer: Tokenizer,
+        task: Task,
+        *,
+        head: ClassifierHeadConfig,
+        bptt: int = 70,
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Join the members; `run` is the record of how they were made."""
+        self.members, self.tokenizer, self.task = list(members), tokenizer, task
+        self.head, self.bptt = head, bptt
+        self.run: dict[str, Any] = dict(run or {})
+        for member in self.members:
+            member.network.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> TextClassifier:
+        """Load a classifier from a folder or a hub id.
+
+        Raises `ArtefactError` if the folder is damaged or holds something else.
+        """
+        folder = resolve(name, revision)
+        config = read_config(folder)
+        if config.kind != "text_classifier" or not (config.encoder and config.head and config.task):
+            raise ArtefactError(f"{folder}: holds a {config.kind}, not a text classifier")
+        tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
+        tensors = restore(folder / "model.safetensors")
+        members = []
+        for member in config.members:
+            classes = len(config.task.labels)
+            network = ClassifierNetwork(config.encoder, Dropout(), config.head, classes)
+            load_into(network, tensors, member.prefix)
+            members.append(ClassifierMember(member, network.to(device)))
+        run = dict(config.run)
+        return cls(members, tokenizer, config.task, head=config.head, bptt=config.bptt, run=run)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, sorted; columns of the probabilities are in this order."""
+        return self.task.labels
+
+    def save_pretrained(
+        self, folder: str | Path, *, storage: Storage = "float32", overwrite: bool = False
+    ) -> None:
+        """Write the classifier as a folder. Raises `ArtefactError` if it cannot be written."""
+        tensors: dict[str, Tensor] = {}
+        for each in self.members:
+            tensors |= prefixed(each.network.state_dict(), each.member.prefix)
+        config = ArtefactConfig(
+            kind="text_classifier",
+            tokenizer=self.tokenizer.config,
+            encoder=self.members[0].network.encoder.config,
+            head=self.head,
+            bptt=self.bptt,
+            task=self.task,
+            members=tuple(each.member for each in self.members),
+            storage=storage,
+            run=self.run,
+        )
+        files = {
+            "model.safetensors": store(tensors, storage),
+            "tokenizer.json": self.tokenizer.to_json(),
+        }
+        write_folder(folder, config, files, card(config), overwrite=overwrite)
+
+    def predict(self, texts: Sequence[Text]) -> list[str]:
+        """Return the likeliest label of each text, in order."""
+        return [self.labels[i] for i in self.predict_proba(texts).argmax(1)]
+
+    def predict_proba(
+        self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
+    ) -> NDArray[np.float32]:
+        """Return the probabilities [texts, classes] of each text, in order.
+
+        A text's probabilities do not depend on the others, to 1e-5. `token_budget` bounds the
+        tokens of a batch, and with them the memory.
+        """
+        blocks = list(self.predict_blocks(_checked(texts), token_budget=token_budget))
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *blocks])
+
+    def predict_blocks(
+        self, texts: Iterable[Text], *, token_budget: int = TOKEN_BUDGET
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the probabilities [block, classes] of a stream of texts, in order.
+
+        Memory does not grow with the number of texts.
+        """
+        shares = np.array([each.member.weight for each in self.members])
+        for block in _blocks(texts):
+            by_member = self.member_probabilities(block, token_budget=token_budget)
+            mean = np.average(by_member, axis=0, weights=shares)
+            yield self._tempered(mean).astype(np.float32)
+
+    def member_probabilities(
+        self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
+    ) -> list[NDArray[np.float32]]:
+        """Return each member's own probabilities [texts, classes], before they are averaged."""
+        ids = self.tokenizer.encode_batch(_checked(texts))
+        return [
+            member_probabilities(each.network, in_order(ids, each.member), self.bptt, token_budget)
+            for each in self.members
+        ]
+
+    def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Return document vectors [texts, members * 3 * embedding size]: the pooled outputs."""
+        ids = self.tokenizer.encode_batch(_checked(texts))
+        vectors = [
+            encode_documents(each.network.encoder, in_order(ids, each.member), self.bptt)
+            for each in self.members
+        ]
+        return np.concatenate(vectors, axis=1)
+
+    def _tempered(self, mean: NDArray[Any]) -> NDArray[Any]:
+        """Sharpen or flatten the averaged probabilities by the task's temperature."""
+        if self.task.temperature == 1.0:
+            return mean
+        powers = np.power(mean, 1.0 / self.task.temperature)
+        tempered: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)
+        return tempered
+
+
+@torch.no_grad()
+def member_probabilities(
+    network: ClassifierNetwork, documents: Sequence[Ids], bptt: int, token_budget: int
+) -> NDArray[np.float32]:
+    """Return a network's probabilities [documents, classes] of ids in the order it reads them."""
+    network.eval()
+    result = np.empty((len(documents), network.classes), dtype=np.float32)
+    for indices, pooled in pool_documents(network.encoder, documents, bptt, token_budget):
+        result[indices] = probabilities(network(pooled)).cpu().numpy()
+    return result
+
+
+def in_order(documents: Sequence[Ids], member: Member) -> list[Ids]:
+    """Return the ids of each document in the order that `member` reads them."""
+    if member.direction == "forward":
+        return list(documents)
+    return [reverse_ids(document, member.begin_mark) for document in documents]
+
+
+def _checked(texts: Sequence[Text]) -> Sequence[Text]:
+    if isinstance(texts, str):
+        raise ConfigError("texts: found one string; give a list of texts")
+    return texts
+
+
+def _blocks(texts: Iterable[Text]) -> Iterator[list[Text]]:
+    """Cut a stream of texts into lists of bounded size."""
+    block: list[Text] = []
+    characters = 0
+    for text in texts:
+        block.append(text)
+        characters += len(text) if isinstance(text, str) else sum(map(len, text))
+        if len(block) == BLOCK_TEXTS or characters >= BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block

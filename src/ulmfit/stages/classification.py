@@ -1,0 +1,162 @@
+"""Stage 3: a fine-tuned encoder and a new head learn the labels (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ulmfit.config.stages import ClassifierStage
+from ulmfit.data.documents import ChunkedBatch, training_batches
+from ulmfit.data.lanes import draw_lengths
+from ulmfit.errors import ConfigError
+from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.reading import TOKEN_BUDGET, chunk_tensors
+from ulmfit.models.text_classifier import member_probabilities
+from ulmfit.nn import objectives
+from ulmfit.nn.text_reader import read_document_batch
+from ulmfit.training.loop import StepLoss
+from ulmfit.training.metrics import accuracy, log_loss, macro_f1
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledIds:
+    """Documents as ids, in the order the member reads them, with their classes."""
+
+    documents: Sequence[Ids]
+    classes: NDArray[np.int64]
+    """[documents]."""
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return len(self.documents)
+
+
+@dataclass(frozen=True)
+class DocumentBatch:
+    """The documents of a training batch, and the length of the chunks they are read in."""
+
+    indices: Ids
+    bptt: int
+
+
+class ClassificationTask:
+    """Predict the label of whole documents, read chunk by chunk (BPT3C)."""
+
+    def __init__(
+        self,
+        network: ClassifierNetwork,
+        settings: ClassifierStage,
+        gradient_chunks: int,
+        training: LabelledIds,
+        validation: LabelledIds | None,
+        labels: Sequence[str],
+    ) -> None:
+        """Train `network` on `training`; gradients flow into the last `gradient_chunks` chunks."""
+        self.module: nn.Module = network
+        self.network, self.settings = network, settings
+        self.gradient_chunks = gradient_chunks
+        self.training, self.validation = training, validation
+        self.device = network.encoder.embedding.weight.device
+        self.class_weights = class_weights(settings.class_weights, training.classes, labels)
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the network's layer groups, lowest first."""
+        return self.network.layer_groups()
+
+    def batch_count(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return len(self._epoch(epoch))
+
+    def batches(self, epoch: int, start: int) -> Iterator[DocumentBatch]:
+        """Yield the batches of an epoch from number `start`."""
+        settings = self.settings
+        for number, indices in enumerate(self._epoch(epoch)):
+            if number >= start:
+                rng = np.random.default_rng([settings.training.seed, epoch, number])
+                drawn = int(draw_lengths(rng, settings.bptt, 1)[0])
+                bptt = drawn if settings.variable_bptt else settings.bptt
+                yield DocumentBatch(indices, bptt)
+
+    def loss(self, batch: DocumentBatch) -> StepLoss:
+        """Return the mean cross-entropy of a batch of documents."""
+        documents = [self.training.documents[i] for i in batch.indices]
+        chunked = ChunkedBatch(documents, batch.bptt)
+        pooled = read_document_batch(
+            self.network.encoder,
+            chunk_tensors(chunked, self.device),
+            count=chunked.count,
+            batch_size=len(documents),
+            gradient_chunks=self.gradient_chunks,
+        )
+        targets = torch.from_numpy(self.training.classes[batch.indices[chunked.order]])
+        weights = None if self.class_weights is None else self.class_weights.to(self.device)
+        loss = objectives.loss(
+            self.network(pooled),
+            targets.to(self.device),
+            weights,
+            self.settings.label_smoothing,
+        )
+        return StepLoss(loss, sum(map(len, documents)))
+
+    def evaluate(self) -> dict[str, float]:
+        """Return loss, accuracy, error and macro F1 on the validation documents."""
+        if self.validation is None or len(self.validation) == 0:
+            return {}
+        predicted = member_probabilities(
+            self.network, self.validation.documents, self.settings.bptt, TOKEN_BUDGET
+        )
+        truth, decided = self.validation.classes, predicted.argmax(1)
+        share = accuracy(truth, decided)
+        return {
+            "loss": log_loss(truth, predicted),
+            "accuracy": share,
+            "error": 1.0 - share,
+            "macro_f1": macro_f1(truth, decided),
+        }
+
+    def criterion(self, metrics: dict[str, float]) -> float:
+        """Return the metric asked for, turned so that lower is better."""
+        metric = self.settings.metric
+        return metrics["loss"] if metric == "loss" else -metrics[metric]
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return nothing: each document starts afresh."""
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Take up nothing."""
+
+    def _epoch(self, epoch: int) -> list[Ids]:
+        lengths = [len(document) for document in self.training.documents]
+        rng = np.random.default_rng([self.settings.training.seed, epoch])
+        return training_batches(lengths, self.settings.training.batch_size, rng)
+
+
+def class_weights(
+    setting: dict[str, float] | str, classes: NDArray[np.int64], labels: Sequence[str]
+) -> Tensor | None:
+    """Return the weight of each class [classes] in the loss, or None.
+
+    `balanced`: documents / (classes * documents of the class), as scikit-learn has it.
+
+    Raises `ConfigError` for a weight of an unknown label.
+    """
+    if setting == "none":
+        return None
+    if isinstance(setting, str):
+        counts = np.bincount(classes, minlength=len(labels))
+        return torch.from_numpy(len(classes) / (len(labels) * np.maximum(counts, 1))).float()
+    for name in setting:
+        if name not in labels:
+            raise ConfigError(
+                f"setting 'classifier.class_weights': label '{name}' is none of the training "
+                f"data's; its labels are {', '.join(labels[:20])}"
+            )
+    return torch.tensor([setting.get(label, 1.0) for label in labels])

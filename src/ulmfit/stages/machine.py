@@ -1,0 +1,41 @@
+"""The machine of a run, settled once: device, arithmetic, threads, memory for gradients."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from ulmfit.config.model import EncoderConfig
+from ulmfit.config.training import TrainingConfig
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training.device import Precision, resolve_device, resolve_precision
+
+SHARE_OF_FREE_MEMORY = 0.5
+"""Of the memory free at the start, what the activations of one batch may take."""
+
+
+def resolve_machine(run: RunFolder, training: TrainingConfig) -> tuple[torch.device, Precision]:
+    """Settle device, precision and threads for the whole run, resumed or not."""
+    device = resolve_device(training.device)
+    precision = run.resolve_once("precision", resolve_precision(training.precision, device))
+    torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))
+    return device, precision
+
+
+def chunks_in_memory(
+    encoder: EncoderConfig, batch_size: int, bptt: int, device: torch.device
+) -> int:
+    """Return how many chunks of [batch_size, bptt] tokens the free memory holds for gradients.
+
+    At least 1. An LSTM layer keeps its input, four gates, cell, hidden state and their masks:
+    about the input's features and eight times its own, in float32.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    sizes = [encoder.hidden_size] * (encoder.layers - 1) + [encoder.embedding_size]
+    inputs = [encoder.embedding_size, *sizes[:-1]]
+    values = sum(below + 8 * size for below, size in zip(inputs, sizes, strict=True))
+    return max(1, int(SHARE_OF_FREE_MEMORY * free / (4 * values * batch_size * bptt)))
+
+
+def _free_memory() -> int:
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,222 @@
+"""Stages 2 and 3: from a pretrained language model and labelled documents to a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit.config.artefact import Task
+from ulmfit.config.model import Direction
+from ulmfit.config.stages import TrainConfig, directions_of
+from ulmfit.data.sources import Document, read_documents, read_many
+from ulmfit.data.splits import check_trainable, label_ids, label_names, split_labelled
+from ulmfit.data.token_store import (
+    TokenStore,
+    fingerprint_files,
+    fingerprint_texts,
+    open_or_build,
+)
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier, in_order
+from ulmfit.stages.classification import ClassificationTask, LabelledIds
+from ulmfit.stages.finetune import load_for_training
+from ulmfit.stages.language_modelling import Documents, train_language_model
+from ulmfit.stages.machine import chunks_in_memory, resolve_machine
+from ulmfit.stages.record import describe_store, run_record
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.device import Precision
+from ulmfit.training.loop import train as run_training
+
+HELD_OUT_EVERY, HELD_OUT_AT_MOST = 20, 200
+"""One unlabelled document in so many, up to so many, is held out to measure perplexity."""
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The labelled documents, split, and the names of their classes."""
+
+    training: list[Document]
+    validation: list[Document]
+    labels: tuple[str, ...]
+
+
+def train(config: TrainConfig, *, quiet: bool = False) -> Path:
+    """Train the classifier that `config` describes and return its folder.
+
+    Each direction goes through both stages by itself; the probabilities are averaged.
+
+    Raises `UlmfitError` for wrong settings, bad data, or an output that is taken.
+    """
+    with RunFolder(config, quiet) as run:
+        device, precision = resolve_machine(run, config.classifier.training)
+        data = _read(config, run)
+        members: list[ClassifierMember] = []
+        results: dict[str, Any] = {}
+        for direction in directions_of(config.directions):
+            model, results[f"language model, {direction}"], described = _language_model(
+                config, run, data, direction, device, precision
+            )
+            member, results[f"classifier, {direction}"] = _classifier(
+                config, run, data, model, device, precision
+            )
+            members.append(member)
+        classifier = TextClassifier(
+            members,
+            model.tokenizer,
+            Task(labels=data.labels),
+            head=config.classifier.head,
+            bptt=config.classifier.bptt,
+        )
+        described += [
+            f"labelled: {Path(config.data).name}: {len(data.training):,} documents to train on, "
+            f"{len(data.validation):,} held out"
+        ]
+        resolved = {"precision": precision, "device": device.type}
+        record = run_record(config, described, results, resolved)
+        classifier.run = {**model.run, "train": record}
+        classifier.save_pretrained(run.output, storage=config.storage, overwrite=config.overwrite)
+        run.remove()
+        return run.output
+
+
+def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
+    """Read, split and check the labelled documents."""
+    unicode = UnicodeCheck(config.reading.strict)
+    column = config.validation.column
+    documents = list(
+        read_documents(
+            config.data, config.reading, labelled=True, unicode=unicode, extra_column=column
+        )
+    )
+    seed = config.classifier.training.seed
+    training, validation = split_labelled(
+        documents, config.validation, config.reading, seed, unicode
+    )
+    labels = label_names(training)
+    check_trainable(training, validation, labels)
+    run.log.warn(unicode.report())
+    return LabelledData(training, validation, labels)
+
+
+def _language_model(
+    config: TrainConfig,
+    run: RunFolder,
+    data: LabelledData,
+    direction: Direction,
+    device: torch.device,
+    precision: Precision,
+) -> tuple[LanguageModel, dict[str, Any], list[str]]:
+    """Fine-tune the language model of one direction on all text given (stage 2)."""
+    settings = config.language_model
+    dropout = settings.dropout.scaled(settings.dropout_multiplier)
+    model = load_for_training(config.pretrained, direction, dropout)
+    model.network.to(device)
+    if settings.skip:
+        return model, {}, []
+    training, validation = _stores(config, data, model.tokenizer, run)
+    torch.manual_seed(settings.training.seed)
+    results = train_language_model(
+        run, model.network, model.member, settings, training, validation, precision
+    )
+    described = [describe_store("text", [config.data, *config.unlabelled], training[0])]
+    return model, results, described
+
+
+def _classifier(
+    config: TrainConfig,
+    run: RunFolder,
+    data: LabelledData,
+    model: LanguageModel,
+    device: torch.device,
+    precision: Precision,
+) -> tuple[ClassifierMember, dict[str, Any]]:
+    """Train the classifier of one direction from its language model (stage 3)."""
+    settings = config.classifier
+    torch.manual_seed(settings.training.seed)
+    dropout = settings.dropout.scaled(settings.dropout_multiplier)
+    network = ClassifierNetwork(model.config, dropout, settings.head, len(data.labels))
+    network.encoder.load_state_dict(model.network.encoder.state_dict())
+    network.to(device)
+    member = ClassifierMember(model.member, network)
+    part = f"classifier.{model.member.direction}"
+    done = run.finished(part)
+    if done is not None:
+        network.load_state_dict(done[0])
+        return member, done[1]
+    chunks = settings.gradient_chunks
+    if chunks == "auto":
+        batch_size = settings.training.batch_size
+        at_hand = chunks_in_memory(model.config, batch_size, settings.bptt, device)
+        chunks = run.resolve_once("gradient_chunks", at_hand)
+    task = ClassificationTask(
+        network,
+        settings,
+        chunks,
+        _labelled_ids(data.training, data.labels, model),
+        _labelled_ids(data.validation, data.labels, model),
+        data.labels,
+    )
+    results = run_training(
+        task,
+        settings.training,
+        title=part,
+        precision=precision,
+        log=run.log,
+        checkpoint=run.checkpoint(part),
+    )
+    results = {**results, "gradient_chunks": chunks}
+    run.finish(part, network.state_dict(), results)
+    return member, results
+
+
+def _labelled_ids(
+    documents: Sequence[Document], labels: Sequence[str], model: LanguageModel
+) -> LabelledIds:
+    """Return documents as ids in the model's order, with their classes."""
+    ids = model.tokenizer.encode_batch([document.text for document in documents])
+    return LabelledIds(in_order(ids, model.member), label_ids(documents, labels))
+
+
+def _stores(
+    config: TrainConfig, data: LabelledData, tokenizer: Tokenizer, run: RunFolder
+) -> tuple[Documents, Documents | None]:
+    """Return the text to fine-tune on and the text to measure perplexity on.
+
+    Held out are the labelled validation documents and a few of the unlabelled ones.
+    """
+    labelled = [document.text for document in (*data.training, *data.validation)]
+    unicode = UnicodeCheck(config.reading.strict)
+
+    def texts() -> Iterator[Text]:
+        yield from labelled
+        if config.unlabelled:
+            documents = read_many(
+                config.unlabelled, config.reading, labelled=False, unicode=unicode
+            )
+            yield from (document.text for document in documents)
+
+    fingerprint = fingerprint_texts(labelled)
+    if config.unlabelled:
+        fingerprint += fingerprint_files(config.unlabelled, config.reading)
+    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
+    run.log.warn(unicode.report())
+    held_out = _held_out(store, len(data.training), len(labelled))
+    if held_out.size == 0:
+        return (store, None), None
+    kept = np.setdiff1d(np.arange(len(store)), held_out)
+    return (store, kept), (store, held_out)
+
+
+def _held_out(store: TokenStore, training: int, labelled: int) -> np.ndarray:
+    """Return the indices of the documents of `store` that the language model is measured on."""
+    unlabelled = np.arange(labelled, len(store), HELD_OUT_EVERY)[:HELD_OUT_AT_MOST]
+    return np.concatenate([np.arange(training, labelled), unlabelled])
