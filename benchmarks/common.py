@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import ulmfit
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUNS = ROOT / "runs" / "benchmarks"
 DATA = ROOT.parent / "shared" / "data"
 
-PACKAGES = ("torch", "numpy", "scikit-learn", "tokenizers", "safetensors", "pyarrow", "ulmfit")
+PACKAGES = ("torch", "numpy", "scikit-learn", "tokenizers", "safetensors", "pyarrow")
 
 
 class Labelled(NamedTuple):
@@ -174,7 +176,7 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return found | {"ulmfit": ulmfit.__version__}
 
 
 def _relative(path: str | Path) -> str:

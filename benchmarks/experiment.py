@@ -1,4 +1,4 @@
-"""One experiment: stage two once, then a classifier and the baseline on each draw of labels.
+"""An experiment: stage two once, then a classifier and the baseline on each draw of labels.
 
 A finished draw is a JSON line in `runs/benchmarks/NAME.jsonl` and is not run again; an
 interrupted one goes on from its checkpoint. The fine-tuned language model of each direction is
@@ -115,12 +115,13 @@ def run(experiment: Experiment, options: Namespace) -> None:
     what = _identity(experiment, options.baseline)
     rows = []
     for seed in options.seeds:
-        key = digest([what, seed])
+        labelled = experiment.draw(seed)
+        key = digest([what, seed, labelled])
         row = next((line for line in read_lines(done_file) if line["key"] == key), None)
         if row is None:
             print(f"{name}, seed {seed}", file=sys.stderr)
             row = {"key": key, "seed": seed, "commit": commit(), "machine": machine()}
-            row |= _measure(experiment, seed, key, options.baseline)
+            row |= _measure(experiment, labelled, seed, key, options.baseline)
             row |= {"trial": options.set} if options.set else {}
             append_line(done_file, row)
         rows.append(row)
@@ -140,7 +141,8 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         for model in rows[0]["models"]
     }
     seconds = {
-        part: mean_and_deviation(row["seconds"][part] for row in rows) for part in rows[0]["seconds"]
+        part: mean_and_deviation(row["seconds"][part] for row in rows)
+        for part in rows[0]["seconds"]
     }
     return {"models": measures, "seconds": seconds}
 
@@ -159,9 +161,10 @@ def print_summary(name: str, summary: dict[str, Any], rows: list[dict[str, Any]]
     console.print(f"seconds: {times}")
 
 
-def _measure(experiment: Experiment, seed: int, key: str, baseline: bool) -> dict[str, Any]:
-    """Train on the draw of `seed`, predict, and return errors and seconds."""
-    labelled = experiment.draw(seed)
+def _measure(
+    experiment: Experiment, labelled: Labelled, seed: int, key: str, baseline: bool
+) -> dict[str, Any]:
+    """Train on one draw, predict, and return errors and seconds."""
     models: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
     if not baseline:
@@ -182,21 +185,23 @@ def _ours(
     language_model, seconds = shared_language_model(experiment)
     folder = RUNS / f"{experiment.name}-{key}"
     config = _draw_settings(experiment, labelled, seed, folder, language_model)
-    resumed, began = folder.with_name(folder.name + ".run").exists(), time.perf_counter()
+    began = time.perf_counter()
     if not folder.exists():
         train(config)
     trained = time.perf_counter()
     classifier = TextClassifier.from_pretrained(folder)
     by_member = classifier.member_probabilities(experiment.measured.texts)
     seconds |= {
-        "classifier": _wall(began, trained, resumed, classifier.run["train"]["results"]),
+        "classifier": round(max(trained - began, _trained(classifier.run["train"])), 1),
         "prediction": round(time.perf_counter() - trained, 1),
     }
     seconds = {**seconds, "all": round(sum(seconds.values()), 1)}
     shares = [member.member.weight for member in classifier.members]
-    found = {m.member.direction: p for m, p in zip(classifier.members, by_member, strict=True)}
+    found: dict[str, Any] = {}
+    for member, probabilities in zip(classifier.members, by_member, strict=True):
+        found[member.member.direction] = probabilities
     if len(by_member) > 1:
-        found["both"] = np.average(by_member, axis=0, weights=shares).astype(np.float32)
+        found["both"] = np.average(by_member, axis=0, weights=shares)
     names = classifier.labels
     models = {
         name: _measures(experiment.measured.labels, [names[i] for i in probabilities.argmax(1)])
@@ -211,7 +216,7 @@ def shared_language_model(experiment: Experiment) -> tuple[Path, dict[str, float
 
     Each direction is made once; a second process that wants the same one waits for it.
     """
-    from ulmfit.models.language_model import load_language_models, save_language_models
+    from ulmfit.models.language_model import LanguageModel, save_language_models
 
     settings = experiment.settings
     if settings.language_model.skip:
@@ -220,28 +225,23 @@ def shared_language_model(experiment: Experiment) -> tuple[Path, dict[str, float
     texts = RUNS / "text" / f"{digest(text)}.jsonl"
     if not texts.exists():
         write_texts(texts, text)
-    directions = directions_of(settings.directions)
-    folders = [_finetuned(experiment, texts, direction) for direction in directions]
-    seconds = sum(json.loads(_seconds_file(folder).read_text()) for folder in folders)
+    folders = [_finetuned(experiment, texts, way) for way in directions_of(settings.directions)]
+    seconds = sum(_seconds_of(folder) for folder in folders)
     if len(folders) == 1:
         return folders[0], {"language model": seconds}
     joined = RUNS / f"language-model-{digest([folder.name for folder in folders])}"
     with FileLock(joined.with_name(joined.name + ".making")):
         if not joined.exists():
-            parts = zip(folders, directions, strict=True)
-            models = [next(load_language_models(folder, [way])) for folder, way in parts]
-            save_language_models(models, joined)
+            save_language_models([LanguageModel.from_pretrained(f) for f in folders], joined)
     return joined, {"language model": seconds}
 
 
 def _finetuned(experiment: Experiment, texts: Path, direction: Direction) -> Path:
     """Return the folder of the language model of one direction, made if it is not there."""
-    from ulmfit.models.folder import read_config
     from ulmfit.stages.finetune import finetune
 
     stage = experiment.settings.language_model
-    same = {field.name: getattr(stage, field.name) for field in fields(stage)} | {"skip": None}
-    del same["skip"]
+    names = [field.name for field in fields(stage) if field.name != "skip"]
     config = FinetuneConfig(
         output=UNSET,
         pretrained=experiment.settings.pretrained,
@@ -249,18 +249,18 @@ def _finetuned(experiment: Experiment, texts: Path, direction: Direction) -> Pat
         validation_fraction=experiment.held_out,
         directions=direction,
         cache=str(RUNS / "cache"),
-        **same,
+        **{name: getattr(stage, name) for name in names},
     )
     what = [_plain(config), model_digest(config.pretrained), texts.stem]
     folder = RUNS / f"language-model-{direction}-{digest(what)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".making")):
         if not folder.exists():
-            resumed, began = folder.with_name(folder.name + ".run").exists(), time.perf_counter()
-            finetune(replace(config, output=str(folder), resume=True))
-            results = read_config(folder).run["finetune"]["results"]
-            seconds = _wall(began, time.perf_counter(), resumed, results)
-            _seconds_file(folder).write_text(json.dumps(seconds))
+            resumed, began = _interrupted(folder), time.perf_counter()
+            finetune(replace(config, output=str(folder), resume=resumed))
+            seconds = time.perf_counter() - began
+            if not resumed:
+                _seconds_file(folder).write_text(json.dumps(round(seconds, 1)))
     return folder
 
 
@@ -276,7 +276,7 @@ def _draw_settings(
         data=str(data),
         output=str(folder),
         pretrained=str(language_model),
-        resume=True,
+        resume=_interrupted(folder),
         cache=str(RUNS / "cache"),
         language_model=replace(settings.language_model, skip=True),
         classifier=replace(settings.classifier, training=training),
@@ -296,7 +296,8 @@ def _identity(experiment: Experiment, baseline: bool) -> dict[str, Any]:
     if baseline:
         return {"data": data}
     settings = experiment.settings
-    pretrained = {"name": Path(settings.pretrained).name, "sha256": model_digest(settings.pretrained)}
+    name = settings.pretrained
+    pretrained = {"name": Path(name).name, "sha256": model_digest(name)}
     return {"data": data, "settings": _plain(settings), "pretrained": pretrained}
 
 
@@ -315,10 +316,23 @@ def _measures(labels: list[str], predicted: list[str]) -> dict[str, float]:
     return {"error": round(100 * error(true, said), 3), "macro_f1": round(macro_f1(true, said), 4)}
 
 
-def _wall(began: float, ended: float, resumed: bool, results: Mapping[str, Any]) -> float:
-    """Return seconds passed; of a resumed run, at least those that its parts say they trained."""
-    trained = sum(part.get("seconds", 0.0) for part in results.values()) if resumed else 0.0
-    return round(max(ended - began, trained), 1)
+def _trained(record: Mapping[str, Any]) -> float:
+    """Return the seconds that the parts of a run say they trained, before a resumption too."""
+    return float(sum(part.get("seconds", 0.0) for part in record["results"].values()))
+
+
+def _interrupted(folder: Path) -> bool:
+    """Tell whether a run that is to make `folder` was stopped before its end."""
+    return folder.with_name(folder.name + ".run").exists()
+
+
+def _seconds_of(language_model: Path) -> float:
+    """Return how long stage two took; of an interrupted run, the training alone."""
+    from ulmfit.models.folder import read_config
+
+    if _seconds_file(language_model).exists():
+        return float(json.loads(_seconds_file(language_model).read_text()))
+    return _trained(read_config(language_model).run["finetune"])
 
 
 def _seconds_file(folder: Path) -> Path:

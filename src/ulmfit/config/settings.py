@@ -7,20 +7,29 @@ Python call, a configuration file and the reference page are all made from it.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import json
+import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ulmfit.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 T = TypeVar("T")
+
+_MISSING = ("missing", "missing_argument")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -47,7 +56,17 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     try:
         return TypeAdapter(cls).validate_python(_over_defaults(cls, values))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, cls)}") from None
+        raise ConfigError(f"{source}: {explain(error.errors(), cls)}") from None
+
+
+def check_part(cls: type, values: Mapping[str, Any], source: str) -> None:
+    """Check `values` as `from_dict` does, but let required settings be missing."""
+    try:
+        TypeAdapter(cls).validate_python(_over_defaults(cls, values))
+    except ValidationError as error:
+        faults = [f for f in error.errors() if f["type"] not in _MISSING or len(f["loc"]) > 1]
+        if faults:
+            raise ConfigError(f"{source}: {explain(faults, cls)}") from None
 
 
 def load_file(cls: type[T], path: str | Path) -> T:
@@ -73,18 +92,39 @@ def read_values(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def explain(error: ValidationError, cls: type) -> str:
-    """Say in one line which setting is wrong and what would be right."""
-    first = error.errors()[0]
-    place = tuple(first["loc"])
+def explain(faults: Sequence[ErrorDetails], cls: type) -> str:
+    """Say in one line which setting is the first at fault and what would be right."""
+    first = faults[0]
+    place = first["loc"]
     name = ".".join(str(part) for part in place)
     if first["type"] == "unexpected_keyword_argument":
         known = _known_names(cls, place[:-1])
         nearest = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
         return f"unknown setting '{name}'; the nearest known one is '{nearest[0]}'"
-    if first["type"] in ("missing", "missing_argument"):
+    if first["type"] in _MISSING:
         return f"setting '{name}' is required"
-    return f"setting '{name}': found {first['input']!r}; {first['msg'].lower()}"
+    # A setting of two types has a fault for each.
+    reasons = dict.fromkeys(f["msg"].lower() for f in faults if _setting(f) == _setting(first))
+    reason = " or ".join(reasons).replace(" or input should be ", " or ")
+    return f"setting '{_setting(first)}': found {first['input']!r}; {reason}"
+
+
+def _setting(fault: ErrorDetails) -> str:
+    """Name of the setting, without the type that pydantic tried, such as `constrained-int`."""
+    parts = map(str, fault["loc"])
+    return ".".join(part for part in parts if part.isidentifier() or part.isdigit())
+
+
+def descriptions(cls: type) -> dict[str, str]:
+    """Return the meaning of each setting of `cls`, inherited ones too: its docstring."""
+    found: dict[str, str] = {}
+    for base in filter(is_dataclass, reversed(cls.__mro__)):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, text in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+    return found
 
 
 def _over_defaults(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,15 @@ class PretrainConfig(OutputConfig):
     preset: Preset = "small"
     """Shape of the network: `paper` 400/1150/3, `base` 400/1152/3, `small` for a CPU."""
 
+    embedding_size: Annotated[int, Field(ge=1)] | None = None
+    """Features of a word, in place of the preset's."""
+
+    hidden_size: Annotated[int, Field(ge=1)] | None = None
+    """Features of the inner layers, in place of the preset's."""
+
+    layers: Annotated[int, Field(ge=1)] | None = None
+    """Number of LSTM layers, in place of the preset's."""
+
     directions: Directions = "forward"
     """`both` trains one model after the other from the same token files."""
 
@@ -298,6 +307,9 @@ class PredictConfig:
 
     output: str = "-"
     """`.csv` or `.jsonl` file of labels and probabilities, or `-` for standard output."""
+
+    format: Literal["auto", "csv", "jsonl"] = "auto"
+    """Of the output. `auto`: by its name; csv on standard output."""
 
     token_budget: Annotated[int, Field(ge=1)] = 32_768
     """Tokens of a batch at most, unless a single document is longer."""

@@ -30,6 +30,7 @@ from filelock import FileLock
 
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import to_dict
+from ulmfit.data.sources import expand
 from ulmfit.errors import DataError
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
@@ -302,10 +303,10 @@ def fingerprint_texts(texts: Iterable[Text]) -> str:
 def fingerprint_files(paths: Iterable[str | Path], reading: ReadingConfig) -> str:
     """Return a hash of the bytes of files (or of all files in a folder) and of how they are read.
 
-    Raises `DataError` if one cannot be read.
+    Patterns such as `data/*.csv` are expanded. Raises `DataError` if one cannot be read.
     """
     fingerprint = hashlib.sha256(json.dumps(to_dict(reading), sort_keys=True).encode())
-    for path in map(Path, paths):
+    for path in expand(paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
             # The ending decides how a file is read, its folder which class its document has.

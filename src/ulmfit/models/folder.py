@@ -130,7 +130,7 @@ def write_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         _recover(folder)
-        _check_replaceable(folder, overwrite)
+        check_replaceable(folder, overwrite)
         partial = _beside(folder, "partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -175,7 +175,8 @@ def _blocks(content: bytes | Path) -> Iterator[bytes]:
             yield block
 
 
-def _check_replaceable(folder: Path, overwrite: bool) -> None:
+def check_replaceable(folder: Path, overwrite: bool) -> None:
+    """Raise `ArtefactError` if `write_folder` would refuse `folder`."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not overwrite:

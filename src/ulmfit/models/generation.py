@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ulmfit.errors import ConfigError
+
 
 def next_token(
     logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator
@@ -12,11 +14,19 @@ def next_token(
     """Draw one id from `logits` [vocab].
 
     `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave all tokens in the draw. Of
-    `top_p`, the likeliest tokens stay whose probabilities first reach it (Holtzman et al. 2020).
+    `top_k`, so many likeliest tokens stay, and any as likely as the last of them; of `top_p`, the
+    likeliest whose probabilities first reach it (Holtzman et al. 2020).
+
+    Raises `ConfigError` for a temperature or a `top_k` below 0, or a `top_p` outside (0, 1].
     """
+    if not (temperature >= 0 and top_k >= 0 and 0 < top_p <= 1):
+        raise ConfigError(
+            f"temperature {temperature}, top_k {top_k}, top_p {top_p}: give a temperature of 0 or "
+            "more, a top_k of 0 or more, a top_p above 0 and at most 1"
+        )
     if temperature == 0:
         return int(logits.argmax())
-    logits = logits.double() / temperature
+    logits = (logits.double() - logits.max()) / temperature  # at most 0, however small it is
     if 0 < top_k < len(logits):
         logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
     if top_p < 1.0:

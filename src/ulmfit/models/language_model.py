@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ class LanguageModel:
         bptt: int = 70,
         run: Mapping[str, Any] | None = None,
     ) -> None:
-        """Join a network and its tokenizer; `run` is the record of how it was made."""
+        """Join a network and its tokenizer; `run` is the record of how it was made.
+
+        Raises `ArtefactError` if they differ in the size of the vocabulary.
+        """
+        if (ids := network.encoder.config.vocab_size) != tokenizer.vocab_size:
+            raise ArtefactError(
+                f"the network has {ids} ids and the tokenizer {tokenizer.vocab_size}; take the "
+                "tokenizer that it was trained with"
+            )
         self.network, self.tokenizer, self.member = network.eval(), tokenizer, member
         self.bptt = bptt
         self.run: dict[str, Any] = dict(run or {})
@@ -108,23 +117,22 @@ class LanguageModel:
         backward = self.member.direction == "backward"
         written = ids[1:].tolist()
         if backward:
-            begin_first = np.concatenate([ids[:1], ids[:0:-1]])
-            ids = begin_first if self.member.begin_mark == "first" else ids[:0:-1]
             written.reverse()
-        state, read = None, torch.from_numpy(np.ascontiguousarray(ids))[None].to(self.device)
+            ids = reverse_ids(ids, self.member.begin_mark)
+            if self.member.begin_mark == "last" and written:
+                ids = ids[:-1]  # the mark would end the text
+        encoder, head = self.network.encoder, self.network.head
+        state, unread = None, torch.split(torch.from_numpy(ids)[None], self.bptt, 1)
         for _ in range(tokens):
-            if read.numel() == 0:
-                read = torch.tensor([[BEGIN_ID]], device=self.device)
-            outputs, state = self.network.encoder(self.network.encoder.embed(read), state)
-            logits = self.network.head.logits(
-                outputs[0, -1], self.network.encoder.embedding.weight
-            ).cpu()
+            for piece in unread:
+                outputs, state = encoder(encoder.embed(piece.to(self.device)), state)
+            logits = head.logits(outputs[0, -1], encoder.embedding.weight).cpu()
             logits[NEVER_GENERATED] = -torch.inf
             token = next_token(logits, temperature, top_k, top_p, generator)
             if token == BEGIN_ID:
                 break
             written.append(token)
-            read = torch.tensor([[token]], device=self.device)
+            unread = (torch.tensor([[token]]),)
         return self.tokenizer.decode(written[::-1] if backward else written)
 
     def perplexity(self, texts: Sequence[Text]) -> NDArray[np.float64]:
@@ -170,21 +178,20 @@ def save_language_models(
 ) -> None:
     """Write language models that share one tokenizer as one folder, a member each.
 
-    Raises `ArtefactError` if their tokenizers or shapes differ or the folder cannot be written.
+    Raises `ArtefactError` if their tokenizers or shapes differ, if two read in the same direction,
+    or if the folder cannot be written.
     """
     first = models[0]
     members: list[Member] = []
     tensors: dict[str, Tensor] = {}
+    if len({model.member.direction for model in models}) < len(models):
+        raise ArtefactError(f"{folder}: two members read in the same direction; save one of each")
     for model in models:
         if model.tokenizer.sha256 != first.tokenizer.sha256 or model.config != first.config:
             raise ArtefactError(f"{folder}: the members' tokenizers or shapes differ")
-        member = model.member
-        members.append(
-            Member(
-                direction=member.direction, prefix=member.direction, begin_mark=member.begin_mark
-            )
-        )
-        tensors |= prefixed(model.network.state_dict(), member.direction)
+        member = replace(model.member, prefix=model.member.direction)
+        members.append(member)
+        tensors |= prefixed(model.network.state_dict(), member.prefix)
     config = ArtefactConfig(
         kind="language_model",
         tokenizer=first.tokenizer.config,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,14 +18,11 @@ from ulmfit.data.documents import ChunkedBatch, prediction_batches
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.nn.language_head import IGNORED
+from ulmfit.nn.language_head import PIECE_BYTES
 from ulmfit.nn.text_reader import read_document_batch
 
 TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
-
-SCORING_BUDGET = 4_096
-"""The same where the logits of all tokens of a chunk are held."""
 
 Ids = NDArray[np.int64]
 
@@ -68,7 +66,7 @@ def score_documents(
     network: LanguageModelNetwork,
     documents: Sequence[Ids],
     bptt: int,
-    token_budget: int = SCORING_BUDGET,
+    token_budget: int = TOKEN_BUDGET,
 ) -> NDArray[np.float64]:
     """Return each document's negative log-likelihood in nats [documents], its first id given."""
     network.eval()
@@ -94,9 +92,18 @@ def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[
         inputs = torch.cat([before, outputs[:, :-1]], dim=1)
         scored = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         scored[fresh:, 0] = False  # nothing stands before a document's first id
-        targets = ids.masked_fill(~scored, IGNORED)
-        log_p = network.head.logits(inputs, weight).float().log_softmax(-1)
-        chosen = log_p.gather(2, targets.clamp(min=0)[..., None])[..., 0]
-        nll[: len(ids)] -= chosen.masked_fill(~scored, 0.0).sum(1).double()
+        nll.index_add_(0, scored.nonzero()[:, 0], _losses(network, inputs[scored], ids[scored]))
         before, fresh = outputs[:, -1:], len(ids)
     return nll.cpu().numpy()
+
+
+def _losses(network: LanguageModelNetwork, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each position [positions], float64, some positions' logits at a time."""
+    weight = network.encoder.embedding.weight
+    rows = max(1, PIECE_BYTES // (4 * len(weight)))
+    pieces = zip(torch.split(outputs, rows), torch.split(targets, rows), strict=True)
+    losses = [
+        F.cross_entropy(network.head.logits(part, weight).float(), target, reduction="none")
+        for part, target in pieces
+    ]
+    return torch.cat(losses).double()

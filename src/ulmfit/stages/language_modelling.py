@@ -108,7 +108,9 @@ class LanguageModelTask:
     def carried(self) -> dict[str, Tensor]:
         """Return the carried LSTM state, by layer and name."""
         layers = self._state or ()
-        return {f"{i}.{n}": t for i, pair in enumerate(layers) for n, t in zip("hc", pair)}  # noqa: B905
+        return {
+            f"{i}.{n}": t for i, pair in enumerate(layers) for n, t in zip("hc", pair, strict=True)
+        }
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up the state that `carried` returned."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ulmfit.config.artefact import Member
-from ulmfit.config.model import preset
+from ulmfit.config.model import EncoderConfig, preset
 from ulmfit.config.stages import PretrainConfig, directions_of
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.sources import read_many
@@ -37,8 +38,8 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
     with RunFolder(config, quiet) as run:
         device, precision = resolve_machine(run, config.training)
         tokenizer = _tokenizer(config, run)
-        training, validation = _stores(config, tokenizer)
-        encoder = preset(config.preset, tokenizer.vocab_size)
+        training, validation = _stores(config, tokenizer, run)
+        encoder = _shape(config, tokenizer.vocab_size)
         models: list[LanguageModel] = []
         results: dict[str, Any] = {}
         for direction in directions_of(config.directions):
@@ -56,9 +57,17 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         ]
         resolved = {"precision": precision, "device": device.type}
         models[0].run = {"pretrain": run_record(config, data, results, resolved)}
-        save_language_models(models, run.output, storage=config.storage, overwrite=config.overwrite)
+        save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
         run.remove()
         return run.output
+
+
+def _shape(config: PretrainConfig, vocab_size: int) -> EncoderConfig:
+    """Return the preset's shape, with what `config` gives in its place."""
+    names = ("embedding_size", "hidden_size", "layers")
+    given = {name: getattr(config, name) for name in names}
+    shape = preset(config.preset, vocab_size)
+    return replace(shape, **{name: size for name, size in given.items() if size is not None})
 
 
 def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:
@@ -71,42 +80,46 @@ def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:
     if kept.exists():
         return Tokenizer.from_json(kept.read_bytes(), config.tokenizer)
     run.log.say("training the tokenizer")
-    tokenizer = Tokenizer.train(_held_in(config)(), config.tokenizer)
+    tokenizer = Tokenizer.train(_held_in(config), config.tokenizer)
     temporary = kept.with_name("tokenizer.json.tmp")
     temporary.write_bytes(tokenizer.to_json())
     temporary.replace(kept)
     return tokenizer
 
 
-def _stores(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore]:
+def _stores(
+    config: PretrainConfig, tokenizer: Tokenizer, run: RunFolder
+) -> tuple[TokenStore, TokenStore]:
     """Return the token stores of the training and of the validation text."""
-    cache = Path(config.cache)
-    files = fingerprint_files(config.texts, config.reading)
+    text = fingerprint_files(config.texts, config.reading)
     if config.validation is None:
-        return (
-            open_or_build(_held_in(config), f"{files} held in", tokenizer, cache),
-            open_or_build(_held_out(config), f"{files} held out", tokenizer, cache),
-        )
-    held_out = fingerprint_files([config.validation], config.reading)
-    return (
-        open_or_build(_held_in(config), files, tokenizer, cache),
-        open_or_build(_held_out(config), held_out, tokenizer, cache),
-    )
+        held_in, held_out = f"{text} held in", f"{text} held out"
+    else:
+        held_in, held_out = text, fingerprint_files([config.validation], config.reading)
+    run.check_unchanged("tokenizer", tokenizer.sha256)
+    run.check_unchanged("text", f"{held_in}, {held_out}")
+    cache, unicode = Path(config.cache), UnicodeCheck(config.reading.strict)
+    training = open_or_build(lambda: _held_in(config, unicode), held_in, tokenizer, cache)
+    validation = open_or_build(lambda: _held_out(config), held_out, tokenizer, cache)
+    run.log.warn(unicode.report())
+    return training, validation
 
 
-def _held_in(config: PretrainConfig) -> Callable[[], Iterable[Text]]:
+def _held_in(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Iterator[Text]:
     every = HELD_OUT_EVERY if config.validation is None else 0
-    return lambda: (text for i, text in _texts(config, config.texts) if not every or i % every)
+    texts = _texts(config.texts, config, unicode)
+    return (text for i, text in enumerate(texts) if not every or i % every)
 
 
-def _held_out(config: PretrainConfig) -> Callable[[], Iterable[Text]]:
+def _held_out(config: PretrainConfig) -> Iterator[Text]:
     if config.validation is not None:
-        path = config.validation
-        return lambda: (text for _, text in _texts(config, [path]))
-    return lambda: (text for i, text in _texts(config, config.texts) if i % HELD_OUT_EVERY == 0)
+        return _texts([config.validation], config)
+    texts = _texts(config.texts, config)
+    return (text for i, text in enumerate(texts) if i % HELD_OUT_EVERY == 0)
 
 
-def _texts(config: PretrainConfig, paths: Iterable[str]) -> Iterator[tuple[int, Text]]:
-    unicode = UnicodeCheck(config.reading.strict)
+def _texts(
+    paths: Iterable[str], config: PretrainConfig, unicode: UnicodeCheck | None = None
+) -> Iterator[Text]:
     documents = read_many(paths, config.reading, labelled=False, unicode=unicode)
-    return ((i, document.text) for i, document in enumerate(documents))
+    return (document.text for document in documents)

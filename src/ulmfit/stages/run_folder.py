@@ -7,6 +7,7 @@ artefact is made of the finished parts, and then the folder goes.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,12 +21,20 @@ from torch import Tensor
 
 from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import OutputConfig
-from ulmfit.errors import ArtefactError, BusyError, ResumeError, UlmfitError
+from ulmfit.errors import ArtefactError, BusyError, ResumeError
+from ulmfit.models.folder import check_replaceable
 from ulmfit.training.checkpoint import load_checkpoint, save_checkpoint
 from ulmfit.training.log import RunLog
 
-WAYS_OF_CALLING = ("resume", "overwrite", "cache")
+WAYS_OF_CALLING = ("resume", "overwrite", "output", "cache")
+INTERVALS = (".checkpoint_minutes", ".checkpoint_steps")
 """Settings that say how to run, not what: they may differ when a run is resumed."""
+
+SETTINGS, RESOLVED, LOG, TOKENIZER = "settings.json", "resolved.json", "log.jsonl", "tokenizer.json"
+CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says when a disk takes no more, whichever file it was."""
 
 
 class RunFolder:
@@ -35,15 +44,18 @@ class RunFolder:
         """Prepare the working folder of a run with the settings `config`."""
         self.config = config
         self.output = Path(config.output)
-        self.path = self.output.with_name(self.output.name + ".run")
-        self._lock = FileLock(self.output.with_name(self.output.name + ".lock"))
-        self.log = RunLog(self.path / "log.jsonl", quiet)
+        self.path = self.output.parent / f"{self.output.name}.run"
+        self.overwrite = config.overwrite
+        """Whether what stands at `output` may be replaced."""
+        # Left in place: where a lock file goes, two processes can hold what they think is one.
+        self._lock = FileLock(self.output.parent / f".{self.output.name}.run.lock")
+        self.log = RunLog(self.path / LOG, quiet)
 
     def __enter__(self) -> RunFolder:
         """Take the lock and check that nothing of value stands in the way.
 
-        Raises `BusyError` if another process works on the output, `ArtefactError` if there is an
-        artefact already, `ResumeError` if the interrupted run there is another one.
+        Raises `BusyError` if another process works on the output, `ArtefactError` if it is taken
+        or cannot be written, `ResumeError` if the interrupted run there is another one.
         """
         try:
             self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +71,7 @@ class RunFolder:
             ) from None
         try:
             self._enter()
-        except UlmfitError:
+        except BaseException:
             self._lock.release()
             raise
         return self
@@ -67,26 +79,31 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        """Release the lock; a folder that holds nothing to go on from goes.
+
+        Raises `ArtefactError` in place of an `OSError` about the files of the run.
+        """
+        if error is not None and not self._can_go_on():
+            shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, UlmfitError):
+        if isinstance(error, OSError) and self._is_of_this_run(error):
             raise ArtefactError(
-                f"{self.output}: cannot be written: {error}; free some space or choose another "
-                "--output, then go on with --resume"
+                f"{self.output}: cannot be written: {error}; make room for it, then go on with "
+                "--resume"
             ) from None
 
     def checkpoint(self, part: str) -> Path:
         """Return the path of the checkpoint of a part that is being trained."""
-        return self.path / f"{part}.checkpoint"
+        return self.path / f"{part}{CHECKPOINT}"
 
     def finish(self, part: str, tensors: Mapping[str, Tensor], results: dict[str, Any]) -> None:
         """Keep the weights and results of a finished part and drop its checkpoint."""
-        save_checkpoint(self.path / f"{part}.finished", dict(tensors), results)
+        save_checkpoint(self.path / f"{part}{FINISHED}", dict(tensors), results)
         self.checkpoint(part).unlink(missing_ok=True)
 
     def finished(self, part: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the weights and results of a part, or None if it is not finished."""
-        path = self.path / f"{part}.finished"
+        path = self.path / f"{part}{FINISHED}"
         return load_checkpoint(path) if path.exists() else None
 
     def resolve_once(self, name: str, value: Any) -> Any:
@@ -94,38 +111,47 @@ class RunFolder:
 
         For what depends on the machine (threads, free memory), so that a resumed run keeps it.
         """
-        path = self.path / "resolved.json"
-        values = json.loads(path.read_text()) if path.exists() else {}
+        path = self.path / RESOLVED
+        values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if name not in values:
             values[name] = value
             _write_atomically(path, values)
         return values[name]
 
+    def check_unchanged(self, name: str, fingerprint: str) -> None:
+        """Check that what the run is made of, called `name`, is what it was when it began.
+
+        Raises `ResumeError` if it was changed since.
+        """
+        if self.resolve_once(f"fingerprint of the {name}", fingerprint) != fingerprint:
+            raise ResumeError(
+                f"{self.path}: the {name} is not what it was when the run began; put it back, or "
+                "discard the run with --overwrite"
+            )
+
     def remove(self) -> None:
         """Remove the working folder: the artefact stands."""
+        # Without its settings, what a kill leaves of the folder is not taken for a run.
+        (self.path / SETTINGS).unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
     def _enter(self) -> None:
-        if self.output.exists() and not self.config.overwrite:
-            raise ArtefactError(
-                f"{self.output}: exists already; choose another --output or replace it with "
-                "--overwrite"
-            )
-        settings = self.path / "settings.json"
-        wanted = _what(self.config)
-        if settings.exists() and self.config.resume:
-            _refuse_difference(json.loads(settings.read_text()), wanted, self.path)
+        settings, wanted = self.path / SETTINGS, _what(self.config)
+        goes_on = settings.exists() and self.config.resume
+        if goes_on:
+            _refuse_difference(_read_settings(settings), wanted, self.path)
+            # What stands at the output by now, this run made just before it was killed.
+            self.overwrite = True
+        check_replaceable(self.output, self.overwrite)
+        if goes_on:
             return
         if settings.exists() and not self.config.overwrite:
             raise ResumeError(
                 f"{self.path}: holds an interrupted run; go on with --resume or discard it with "
                 "--overwrite"
             )
-        if self.path.exists():
-            shutil.rmtree(self.path)
         try:
-            self.path.mkdir(parents=True)
-            _write_atomically(settings, wanted)
+            self._begin(settings, wanted)
         except OSError as error:
             raise ArtefactError(
                 f"{self.path}: cannot be written: {error.strerror}; choose another --output"
@@ -133,20 +159,63 @@ class RunFolder:
         if self.config.resume:
             self.log.say(f"{self.path}: there is nothing to resume; starting from the beginning")
 
+    def _begin(self, settings: Path, wanted: dict[str, Any]) -> None:
+        """Make the folder anew."""
+        if self.path.exists():
+            if strangers := sorted(p.name for p in self.path.iterdir() if not _is_of_a_run(p)):
+                raise ArtefactError(
+                    f"{self.path}: is the run's folder but holds '{strangers[0]}', which no run "
+                    "left; move it away or choose another --output"
+                )
+            self.remove()
+        self.path.mkdir(parents=True)
+        _write_atomically(settings, wanted)
+
+    def _can_go_on(self) -> bool:
+        """Tell whether there is anything that `--resume` would spare."""
+        return any(any(self.path.glob(f"*{kind}")) for kind in (CHECKPOINT, FINISHED))
+
+    def _is_of_this_run(self, error: OSError) -> bool:
+        """Tell whether `error` is a full disk, or about a file of the run or of the artefact."""
+        if error.errno in NO_ROOM:
+            return True
+        own = self.output.resolve()
+        ours = (f"{own}{os.sep}", f"{own}.", f"{own.parent / f'.{own.name}'}.")
+        names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
+        return any(f"{Path(name).resolve()}{os.sep}".startswith(ours) for name in names)
+
 
 def _what(config: OutputConfig) -> dict[str, Any]:
     """Return the settings that decide what the run makes, with the name of their class."""
-    values = {k: v for k, v in to_dict(config).items() if k not in WAYS_OF_CALLING}
-    return {"command": type(config).__name__, **values}
+    values = _flatten({"command": type(config).__name__, **to_dict(config)})
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in WAYS_OF_CALLING and not name.endswith(INTERVALS)
+    }
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ResumeError(f"{path}: damaged, not JSON; discard the run with --overwrite") from None
+    return values
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Tell whether a run, whole or half removed, can have left a file of this name."""
+    known = path.name in (SETTINGS, RESOLVED, LOG, TOKENIZER)
+    return known or path.suffix in (CHECKPOINT, FINISHED, TEMPORARY)
 
 
 def _refuse_difference(kept: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    before, now = _flatten(kept), _flatten(wanted)
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
+    for name in dict.fromkeys([*kept, *wanted]):
+        if kept.get(name) != wanted.get(name):
             raise ResumeError(
-                f"{path}: the interrupted run has {name} = {before.get(name)!r}, this one "
-                f"{now.get(name)!r}; resume with the same settings or discard it with --overwrite"
+                f"{path}: the interrupted run has {name} = {kept.get(name)!r}, this one "
+                f"{wanted.get(name)!r}; resume with the same settings, or discard it with "
+                "--overwrite"
             )
 
 
@@ -161,6 +230,12 @@ def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _write_atomically(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(values, indent=2), encoding="utf-8")
-    os.replace(temporary, path)
+    with _temporary(path).open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(_temporary(path), path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + TEMPORARY)

@@ -33,6 +33,6 @@ def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Pat
             run={"tokenizer": run_record(config, data, results, {})},
         )
         files = {"tokenizer.json": tokenizer.to_json()}
-        write_folder(run.output, artefact, files, card(artefact), overwrite=config.overwrite)
+        write_folder(run.output, artefact, files, card(artefact), overwrite=run.overwrite)
         run.remove()
     return run.output

@@ -36,7 +36,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     if name == "float16" and device.type != "cuda":
         raise ConfigError("setting 'precision': float16 needs a GPU; use float32 or bfloat16")
     if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return "bfloat16" if fast else "float32"
     if name not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"setting 'precision': found '{name}'; use auto, float32 or bfloat16")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 
 class RunLog:
@@ -18,18 +17,19 @@ class RunLog:
     def __init__(self, path: Path | None, quiet: bool = False) -> None:
         """Append to the file at `path` (none: nothing is written); `quiet` shows nothing."""
         self.path = path
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event with its values and the time."""
+        """Append one event with its values and the time; NaN and infinities become null."""
         if self.path is not None:
             line = json.dumps({"event": event, "time": round(time.time(), 3), **values})
+            finite = json.loads(line, parse_constant=lambda _: None)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(json.dumps(finite) + "\n")
 
     def say(self, message: str) -> None:
         """Show a line to the person who waits."""
-        self.console.print(message, markup=False)
+        self.console.print(message, markup=False, soft_wrap=True)
 
     def warn(self, message: str | None) -> None:
         """Show and write a message that is not to be missed, if there is one."""
@@ -63,7 +63,6 @@ class ProgressBar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total}  {task.fields[note]}"),
-                TimeRemainingColumn(),
                 console=log.console,
                 transient=True,
             )
@@ -80,10 +79,9 @@ class ProgressBar:
 
     def update(self, done: int, note: str, seconds_left: float) -> None:
         """Show that `done` batches are done; `note` says how it goes."""
+        note = f"{note}  {seconds_left / 60:.1f} min left"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._last_line > self.SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            left = f"{seconds_left / 60:.1f} min left"
-            self._log.say(f"{self._title}: {done}/{self._total}  {note}  {left}")
-            sys.stderr.flush()
+            self._log.say(f"{self._title}: {done}/{self._total}  {note}")

@@ -102,10 +102,11 @@ class Progress:
     stopped_early: bool = False
     log_bytes: int = 0
 
-    def results(self) -> dict[str, Any]:
-        """Return what belongs in the model card."""
+    def results(self, keep_best: bool) -> dict[str, Any]:
+        """Return what belongs in the model card: of the best weights, or of the last."""
+        last = self.history[-1] if self.history else {}
         return {
-            **(self.best_metrics or (self.history[-1] if self.history else {})),
+            **(self.best_metrics if keep_best and self.best_metrics else last),
             "batches": self.index,
             "tokens": self.tokens,
             "seconds": round(self.seconds, 1),
@@ -128,7 +129,7 @@ def train(
     """Train `task.module` in place and return the results.
 
     If the file `checkpoint` exists the run goes on from it, to the same bits; while the run goes
-    on, it is written anew at the interval of `config`.
+    on, it is written anew at the interval of `config`. An interrupt leaves the last one.
 
     Raises `TrainingError` when the loss stays not finite, `ResumeError` for a damaged checkpoint.
     """
@@ -137,9 +138,10 @@ def train(
     try:
         run.train()
     except KeyboardInterrupt:
-        log.say(f"{title}: interrupted after batch {run.progress.index}; go on with --resume")
+        kept = f"; --resume goes on from batch {run.saved}" if checkpoint is not None else ""
+        log.say(f"{title}: interrupted after batch {run.progress.index}{kept}")
         raise
-    return run.progress.results()
+    return run.results()
 
 
 class _Run:
@@ -164,7 +166,9 @@ class _Run:
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.trainable: tuple[int, ...] | None = None
-        self.last_saved = time.monotonic()
+        self.rate_scale = 0.0  # the mean over the batches of a step
+        self.saved = 0
+        self.steps_since_saved, self.last_saved = 0, time.monotonic()
 
     def train(self) -> None:
         """Run all batches that are still to be done, then take the best weights."""
@@ -174,7 +178,11 @@ class _Run:
         if self.best_weights:
             self.task.module.load_state_dict(self.best_weights)
         set_trainable(self.optimizer, tuple(range(len(self.groups))))
-        self.log.write("finished", part=self.title, **self.progress.results())
+        self.log.write("finished", part=self.title, **self.results())
+
+    def results(self) -> dict[str, Any]:
+        """Return what belongs in the model card."""
+        return self.progress.results(self.config.keep_best)
 
     def train_epoch(self, bar: ProgressBar) -> None:
         """Run the current epoch from the current batch to its end, or the run's."""
@@ -206,11 +214,12 @@ class _Run:
         self.task.module.train()
         with autocast(self.precision, self.device):
             step = self.task.loss(batch)
-        self.scaler.scale(step.loss / self.config.accumulation).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(step.loss / place.step_batches).backward()  # type: ignore[no-untyped-call]
+        self.rate_scale += step.rate_scale / place.step_batches
         if self.plan.ends_step(self.progress.index):
             multiplier = rate_multiplier(self.config.schedule, place.cycle_step, place.cycle_steps)
-            rate = self.config.optimizer.learning_rate * multiplier * step.rate_scale
-            self.step(rate)
+            self.step(self.config.optimizer.learning_rate * multiplier * self.rate_scale)
+            self.rate_scale = 0.0
         self.progress.index += 1
         self.progress.tokens += step.tokens
         self.follow_loss(float(step.loss.detach()))
@@ -287,14 +296,14 @@ class _Run:
 
     def save_if_due(self) -> None:
         """Write the checkpoint if the interval has passed."""
-        every = self.config.checkpoint_steps
-        minutes = (time.monotonic() - self.last_saved) / 60
-        due = (
-            self.progress.index % every == 0 if every else minutes > self.config.checkpoint_minutes
-        )
+        self.steps_since_saved += 1
+        steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
+        waited = (time.monotonic() - self.last_saved) / 60
+        due = self.steps_since_saved >= steps if steps else waited > minutes
         if self.checkpoint is not None and due:
             self.save()
-            self.last_saved = time.monotonic()
+            self.saved = self.progress.index
+            self.steps_since_saved, self.last_saved = 0, time.monotonic()
 
     def save(self) -> None:
         """Write everything that the rest of the run depends on, atomically."""
@@ -313,13 +322,13 @@ class _Run:
             "progress": asdict(self.progress),
             "optimizer": optimizer_values,
             "scaler": self.scaler.state_dict(),
-            "threads": torch.get_num_threads(),
         }
         save_checkpoint(self.checkpoint, tensors, state)
 
     def restore(self) -> None:
         """Take up the run where its checkpoint left it, if there is one."""
         if self.checkpoint is None or not self.checkpoint.exists():
+            self.log.write("started", part=self.title, batches=self.plan.batches)
             return
         tensors, state = load_checkpoint(self.checkpoint)
         parts: dict[str, dict[str, Tensor]] = {}
@@ -334,4 +343,6 @@ class _Run:
         self.best_weights = parts.get("best", {})
         self.log.cut(self.progress.log_bytes)
         restore_random_state(parts["random"])
-        self.log.say(f"{self.title}: goes on from batch {self.progress.index}")
+        self.saved = self.progress.index
+        self.log.write("resumed", part=self.title, batch=self.saved, batches=self.plan.batches)
+        self.log.say(f"{self.title}: goes on from batch {self.saved}")

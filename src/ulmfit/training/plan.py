@@ -33,6 +33,9 @@ class Place:
     cycle_steps: int
     """Optimiser steps of the current cycle."""
 
+    step_batches: int
+    """Batches whose gradients make up the step: fewer than asked for at a cycle's end."""
+
 
 class TrainingPlan:
     """The run's batches, cut into epochs, phases of unfreezing, and cycles of the schedule."""
@@ -55,18 +58,20 @@ class TrainingPlan:
         epoch = bisect_right(self._epoch_starts, index) - 1
         phase = bisect_right(self._phase_starts, index) - 1
         begin, end = self._cycle(phase)
+        step = (index - begin) // self.accumulation
         return Place(
             epoch=epoch,
             batch=index - self._epoch_starts[epoch],
             trainable=self._phases[phase].trainable,
-            cycle_step=(index - begin) // self.accumulation,
-            cycle_steps=max(1, ceil((end - begin) / self.accumulation)),
+            cycle_step=step,
+            cycle_steps=ceil((end - begin) / self.accumulation),
+            step_batches=min(self.accumulation, end - begin - step * self.accumulation),
         )
 
     def ends_step(self, index: int) -> bool:
-        """Tell whether the optimiser steps after batch `index` (a phase never shares a step)."""
+        """Tell whether the optimiser steps after batch `index` (a cycle never shares a step)."""
         begin, end = self._cycle(bisect_right(self._phase_starts, index) - 1)
-        return (index - begin + 1) % self.accumulation == 0 or index + 1 in (end, self.batches)
+        return (index - begin + 1) % self.accumulation == 0 or index + 1 == end
 
     def is_evaluated_after(self, index: int) -> bool:
         """Tell whether the model is evaluated after batch `index`."""

@@ -1,0 +1,239 @@
+"""From the command line to a configuration: every setting `a.b_c` is the option `--a.b-c`.
+
+What the command line leaves out comes from the file that `--config` names, then from the
+defaults. Values stay strings until `config.settings` checks them, as it does all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import SequenceMatcher
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from ulmfit.config.settings import check_part, descriptions, from_dict, read_values
+from ulmfit.errors import ConfigError
+
+T = TypeVar("T")
+
+COMMON = {
+    "config": Annotated[
+        str,
+        tyro.conf.arg(
+            metavar="FILE",
+            help="A `.json` or `.toml` file of settings, which options given here override.",
+            help_behavior_hint="",
+        ),
+    ],
+    "quiet": Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Show neither progress nor warnings.", help_behavior_hint="(default: no)"
+        ),
+    ],
+}
+"""Options of every command that are no settings of its own."""
+
+FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
+
+
+def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tuple[T, bool]:
+    """Return the configuration `cls` of `ulmfit COMMAND`, and whether it is to be quiet.
+
+    Raises `ConfigError` that names the option or the setting at fault, `SystemExit` after
+    `--help`.
+    """
+    given = _given(cls, command, arguments)
+    path, quiet = given.pop("config", None), given.pop("quiet", False)
+    check_part(cls, given, command)
+    values = given
+    if path is not None:
+        in_file = read_values(path)
+        check_part(cls, in_file, str(path))
+        values = _overlaid(cls, in_file, given)
+    if missing := [_option(name) for name in _required(cls) if name not in values]:
+        raise ConfigError(
+            f"{command}: needs {' and '.join(missing)}; see `ulmfit {command} --help`"
+        )
+    return from_dict(cls, values, command), quiet
+
+
+def _given(cls: type, command: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings on the command line, and no others, nested as the classes are."""
+    options = {"--config": True, **dict.fromkeys(FLAGS, False), **dict(_options(cls))}
+    typed_dict: Any = TypedDict
+    form = typed_dict(cls.__name__, {**_members(cls, None), **COMMON}, total=False)
+    parsed: Any = tyro.cli(
+        form,
+        prog=f"ulmfit {command}",
+        description=cls.__doc__,
+        args=list(_with_values(arguments, options, command)),
+        return_unknown_args=True,
+    )
+    given, unknown = parsed
+    if unknown:
+        raise ConfigError(f"{command}: {_unknown(unknown[0], options)}")
+    return dict(given)
+
+
+def _members(cls: Any, default: Any) -> dict[str, Any]:
+    """Return tyro's type of each setting of `cls`, whose defaults are those of `default`, if any.
+
+    All may be left out: what tyro returns is then what was given.
+    """
+    hints, meanings = get_type_hints(cls), descriptions(cls)
+    typed_dict: Any = TypedDict
+    members = {}
+    for field in fields(cls):
+        value = getattr(default, field.name) if default is not None else _default(field)
+        hint, meaning = hints[field.name], meanings[field.name]
+        if is_dataclass(hint):
+            nested = typed_dict(field.name, _members(hint, value), total=False)
+            members[field.name] = Annotated[nested, tyro.conf.arg(help=meaning)]
+        else:
+            shown = "(required)" if value is MISSING else f"(default: {_shown(value)})"
+            about = tyro.conf.arg(help=meaning, help_behavior_hint=shown)
+            members[field.name] = Annotated[_leaf(hint), about]
+    return members
+
+
+def _leaf(hint: Any) -> Any:
+    """Return a type by which tyro takes a value of type `hint` as the words it was given in."""
+    if hint is bool:
+        return bool
+    spec: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+        nargs="*" if _takes_several(hint) else 1,
+        metavar=_metavar(hint),
+        instance_from_str=lambda words: _value(hint, words),
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+    return Annotated[Any, spec]
+
+
+def _value(hint: Any, words: list[str]) -> Any:
+    if not _takes_several(hint):
+        return words[0]
+    if get_origin(hint) is tuple:
+        return words
+    if words and all("=" in word for word in words):
+        return dict(word.rsplit("=", 1) for word in words)
+    return words[0] if len(words) == 1 else words
+
+
+def _takes_several(hint: Any) -> bool:
+    """Tell whether values of this type may be several words: a tuple, or a mapping's pairs."""
+    return get_origin(hint) in (tuple, dict) or any(_takes_several(t) for t in _alternatives(hint))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
+
+
+def _metavar(hint: Any) -> str:
+    if alternatives := [t for t in _alternatives(hint) if t is not NoneType]:
+        return "|".join(map(_metavar, alternatives))
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(map(str, inner)) + "}"
+    if get_origin(hint) is dict:
+        return f"NAME={_metavar(inner[1])}.."
+    if get_origin(hint) is tuple:
+        return f"{_metavar(inner[0])}.." if inner[-1] is ... else " ".join(map(_metavar, inner))
+    return str(hint.__name__).upper()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        value = " ".join(map(str, value))
+    return "none" if value in (None, "") else str(value)
+
+
+def _required(cls: Any) -> list[str]:
+    return [field.name for field in fields(cls) if _default(field) is MISSING]
+
+
+def _default(field: Any) -> Any:
+    made = field.default_factory
+    return field.default if made is MISSING else made()
+
+
+def _overlaid(cls: Any, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings `under` with those of `over` in their place, nested as `cls` is."""
+    hints = get_type_hints(cls)
+    merged = dict(under)
+    for name, value in over.items():
+        nested = name in under and is_dataclass(hints[name])
+        merged[name] = _overlaid(hints[name], under[name], value) if nested else value
+    return merged
+
+
+# Options: their names, and whether they take exactly one value.
+
+
+def _options(cls: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    for name, hint in get_type_hints(cls).items():
+        if is_dataclass(hint):
+            yield from _options(hint, f"{prefix}{name}.")
+        else:
+            yield _option(prefix + name), hint is not bool and not _takes_several(hint)
+            if hint is bool:
+                yield _option(f"{prefix}no-{name}"), False
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _with_values(
+    arguments: Sequence[str], options: Mapping[str, bool], command: str
+) -> Iterator[str]:
+    """Yield the arguments with each single value joined to its option by `=`.
+
+    So a value may begin with a dash. Raises `ConfigError` for an option without its value.
+    """
+    remaining = iter(arguments)
+    for argument in remaining:
+        option = "--" + argument[2:].replace("_", "-") if argument.startswith("--") else argument
+        if not options.get(option, False):
+            yield argument
+            continue
+        value = next(remaining, None)
+        if value is None or value.partition("=")[0] in options:
+            raise ConfigError(f"{command}: {option} needs a value")
+        if value.startswith("--"):
+            raise ConfigError(
+                f"{command}: {option} needs a value; if '{value}' is one, write {option}={value}"
+            )
+        yield f"{option}={value}"
+
+
+def _unknown(argument: str, options: Mapping[str, bool]) -> str:
+    if not argument.startswith("-"):
+        return f"unexpected argument '{argument}'; each value stands behind its option"
+    name = argument.partition("=")[0]
+    nearest = max(options, key=lambda option: _likeness(name, option))
+    return f"unknown option '{name}'; the nearest is '{nearest}'"
+
+
+def _likeness(name: str, option: str) -> float:
+    """How like two options are, as they stand or by their last parts."""
+    whole = SequenceMatcher(None, name, option).ratio()
+    last = SequenceMatcher(None, name.lstrip("-").rpartition(".")[2], option.rpartition(".")[2])
+    return max(whole, 0.99 * last.ratio())

@@ -1,0 +1,131 @@
+"""The command `ulmfit`: one sub-command a stage, its options made from the stage's settings.
+
+A failure that is the user's to mend ends in one line on standard error, `ulmfit: error: ...`, and
+in the exit code of its class in `errors`; `exit_codes` lists them all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ulmfit import __doc__ as about
+from ulmfit import __version__
+from ulmfit.errors import ConfigError, UlmfitError
+
+COMMANDS = {
+    "tokenizer": ("TokenizerStageConfig", "ulmfit.stages.tokenizer", "train_tokenizer"),
+    "pretrain": ("PretrainConfig", "ulmfit.stages.pretrain", "pretrain"),
+    "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
+    "train": ("TrainConfig", "ulmfit.stages.train", "train"),
+    "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
+    "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
+    "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
+    "inspect": ("InspectConfig", "ulmfit.stages.inspect", "inspect"),
+}
+"""Settings of each command, and the module and function that carry it out.
+
+The module, and PyTorch with it, is imported when the command runs, not before.
+"""
+
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""Exit codes as shells give them: 128 and the number of the signal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command line `arguments` (default: the process's own); return the exit code."""
+    _print_any_character()
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except UlmfitError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        return _fail("; ".join(["interrupted", *interrupt.args]), INTERRUPTED)
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{file}{error.strerror or error}", UlmfitError.exit_code)
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    if not arguments:
+        raise ConfigError("a command is needed; `ulmfit --help` lists them")
+    if arguments[0] in ("-h", "--help"):
+        print(overview())
+        return
+    command, *rest = arguments
+    if command == "--version":
+        print(f"ulmfit {__version__}")
+        return
+    if command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)
+        raise ConfigError(f"unknown command '{command}'; the nearest is '{nearest[0]}'")
+    from ulmfit.arguments import parse_arguments
+
+    _, module, function = COMMANDS[command]
+    config, quiet = parse_arguments(settings_of(command), command, rest)
+    try:
+        result = getattr(import_module(module), function)(config, quiet=quiet)
+    except KeyboardInterrupt:
+        hint = ["go on with the same command and --resume"] if hasattr(config, "resume") else []
+        raise KeyboardInterrupt(*hint) from None
+    if result is not None:
+        print(result)
+
+
+def settings_of(command: str) -> Any:
+    """Return the class of the settings of a command."""
+    return getattr(import_module("ulmfit.config.stages"), COMMANDS[command][0])
+
+
+def overview() -> str:
+    """Return the help on all commands and exit codes."""
+    lines = ["usage: ulmfit COMMAND [OPTIONS]", "", str(about), "", "commands:"]
+    lines += [f"  {name:<11}{_summary(settings_of(name))}" for name in COMMANDS]
+    lines += ["", "options:"]
+    lines += ["  --help     Show this; after a command, all its settings.", "  --version"]
+    lines += ["", "exit codes:", *(f"  {code:<5}{text}" for code, text in exit_codes().items())]
+    return "\n".join(lines)
+
+
+def exit_codes() -> dict[int, str]:
+    """Return what each exit code means; those from 2 are told by the class of the error."""
+    return {
+        0: "Done.",
+        1: "The operating system refused: no permission, no space. With a traceback: a bug.",
+        **{kind.exit_code: _summary(kind) for kind in UlmfitError.__subclasses__()},
+        INTERRUPTED: "Interrupted by the keyboard.",
+        BROKEN_PIPE: "The reader of the output went away.",
+    }
+
+
+def _summary(documented: type) -> str:
+    return str(documented.__doc__).partition("\n")[0]
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"ulmfit: error: {message}", file=sys.stderr)
+    return code
+
+
+def _print_any_character() -> None:
+    """Write as an escape what the terminal's encoding lacks, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Keep Python from writing the rest to the closed pipe when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

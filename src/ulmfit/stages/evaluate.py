@@ -1,0 +1,185 @@
+"""Measuring a finished model on documents it has not seen."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from rich.cells import cell_len
+
+from ulmfit import __version__
+from ulmfit.config.artefact import ArtefactConfig
+from ulmfit.config.settings import to_dict
+from ulmfit.config.stages import EvaluateConfig
+from ulmfit.data.sources import read_documents
+from ulmfit.data.splits import label_ids
+from ulmfit.data.token_store import open_or_build
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.language_modelling import evaluate_language_model
+from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.record import describe_machine
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.device import resolve_device
+from ulmfit.training.metrics import accuracy, error, log_loss, macro_f1
+
+Results = dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
+    """Measure the model and return its results as a table; `config.output` gets them as JSON.
+
+    Raises `UlmfitError` for a wrong setting, bad data, a label the classifier does not know, or
+    a damaged model.
+    """
+    if config.output is not None and Path(config.output).suffix != ".json":
+        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .json")
+    output = whole_file(Path(config.output)) if config.output is not None else nullcontext()
+    unicode = UnicodeCheck(config.reading.strict)
+    with output as file:
+        results = measure(config, unicode)
+        if file is not None:
+            _write(file, config, results)
+    if (report := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    return table(results)
+
+
+def measure(config: EvaluateConfig, unicode: UnicodeCheck) -> Results:
+    """Return the results of a model of either kind."""
+    device = resolve_device(config.device)
+    artefact = read_config(resolve(config.model))
+    if artefact.kind == "text_classifier":
+        return evaluate_classifier(config, device, unicode)
+    if artefact.kind == "language_model":
+        return evaluate_language_models(config, artefact, device, unicode)
+    raise ArtefactError(f"{config.model}: holds a {artefact.kind}; there is nothing to measure")
+
+
+def evaluate_classifier(
+    config: EvaluateConfig, device: torch.device, unicode: UnicodeCheck
+) -> Results:
+    """Return accuracy, error, macro F1, log loss, and the measures of each class.
+
+    The file is read twice, for its labels first: one that is not known is told at once.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    model = TextClassifier.from_pretrained(config.model, device=device)
+    targets = _targets(config, model.labels)
+    predicted, loss = np.empty_like(targets), 0.0
+    done = 0
+    for block in model.predict_blocks(_texts(config, unicode)):
+        here = slice(done, done + len(block))
+        predicted[here] = block.argmax(1)
+        loss += log_loss(targets[here], block) * len(block)
+        done += len(block)
+    by_class = precision_recall_fscore_support(
+        targets, predicted, labels=range(len(model.labels)), zero_division=0.0
+    )
+    names = ("precision", "recall", "f1", "support")
+    return {
+        "documents": done,
+        "accuracy": accuracy(targets, predicted),
+        "error": error(targets, predicted),
+        "macro_f1": macro_f1(targets, predicted),
+        "log_loss": loss / done,
+        "classes": {
+            label: dict(zip(names, (*map(float, measures), int(support)), strict=True))
+            for label, *measures, support in zip(model.labels, *by_class, strict=True)
+        },
+    }
+
+
+def evaluate_language_models(
+    config: EvaluateConfig, artefact: ArtefactConfig, device: torch.device, unicode: UnicodeCheck
+) -> Results:
+    """Return the perplexities and bits per byte of each member; every token is scored once."""
+    by_member: Results = {}
+    with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        for member in artefact.members:
+            model = LanguageModel.from_pretrained(
+                config.model, direction=member.direction, device=device
+            )
+            store = open_or_build(
+                lambda: _texts(config, unicode), "evaluated", model.tokenizer, Path(cache)
+            )
+            total = evaluate_language_model(model.network, model.member, model.bptt, store)
+            by_member[member.direction] = {
+                "perplexity": total.perplexity,
+                "word_perplexity": total.word_perplexity,
+                "bits_per_byte": total.bits_per_byte,
+                "loss": total.loss,
+                "tokens": total.tokens,
+            }
+        return {"documents": len(store), "members": by_member}
+
+
+def _targets(config: EvaluateConfig, labels: tuple[str, ...]) -> np.ndarray:
+    """Return the class of each document."""
+    documents = read_documents(config.data, config.reading, labelled=True)
+    return np.array([label_ids([document], labels)[0] for document in documents], dtype=np.int64)
+
+
+def _texts(config: EvaluateConfig, unicode: UnicodeCheck) -> Iterator[Text]:
+    documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
+    return (document.text for document in documents)
+
+
+def table(results: Results) -> str:
+    """Return results for people: the single numbers, then a row for each class or member."""
+    lines = [f"{name:<12}{_shown(value)}" for name, value in results.items() if _is_number(value)]
+    for name, rows in results.items():
+        if not _is_number(rows):
+            lines += ["", *_columns(name, rows)]
+    return "\n".join(lines)
+
+
+def _columns(name: str, rows: dict[str, dict[str, float]]) -> list[str]:
+    cells = [[name, *next(iter(rows.values()))]]
+    cells += [[row, *map(_shown, values.values())] for row, values in rows.items()]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(_padded, row, widths, range(len(row)))) for row in cells]
+
+
+def _padded(cell: str, width: int, column: int) -> str:
+    """Fill a cell up to the width it takes on a terminal: names to the left, numbers right."""
+    blanks = " " * (width - cell_len(cell))
+    return blanks + cell if column else cell + blanks
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _write(file: TextIO, config: EvaluateConfig, results: Results) -> None:
+    """Write the results with what gave them; a measure that is not finite becomes null."""
+    record = {
+        **results,
+        "settings": to_dict(config),
+        "ulmfit": __version__,
+        "machine": describe_machine(),
+    }
+    json.dump(_finite(record), file, indent=2, ensure_ascii=False, allow_nan=False)
+    file.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,28 @@
+"""Continuing a text with a language model."""
+
+from __future__ import annotations
+
+import sys
+
+from ulmfit.config.stages import GenerateConfig
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.device import resolve_device
+
+
+def generate(config: GenerateConfig, *, quiet: bool = False) -> str:
+    """Return the prompt and its continuation. Raises `UlmfitError` for a wrong model or device."""
+    unicode = UnicodeCheck()
+    prompt = unicode.clean(config.prompt, "--prompt")
+    if (report := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    device = resolve_device(config.device)
+    model = LanguageModel.from_pretrained(config.model, device=device)
+    return model.generate(
+        prompt,
+        tokens=config.tokens,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        seed=config.seed,
+    )

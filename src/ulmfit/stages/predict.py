@@ -1,0 +1,172 @@
+"""Labels and probabilities of a stream of documents, in order and in constant memory."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.data import ReadingConfig
+from ulmfit.config.stages import PredictConfig
+from ulmfit.data.files import checked
+from ulmfit.data.sources import Document, read_documents
+from ulmfit.errors import ConfigError
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.output_file import whole_file
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.device import resolve_device
+
+STANDARD = "-"
+"""Standard input or output."""
+
+Block = tuple[list[str], NDArray[np.float32]]
+"""Rows of some documents and their probabilities [documents, classes]."""
+
+
+def predict(config: PredictConfig, *, quiet: bool = False) -> None:
+    """Write row, label and probabilities of each document of `config.data`, in its order.
+
+    A row is a document's number in the file, from 1, or its file in a folder; from standard
+    input every line is a document, empty ones too. A file is written whole or not at all;
+    standard output as it comes, some thousand documents at a time, from a terminal one at a time.
+
+    Raises `UlmfitError` for a wrong setting, a bad document, a damaged model, or an output that
+    cannot be written.
+    """
+    write = WRITERS[_format(config)]
+    unicode = UnicodeCheck(config.reading.strict)
+    documents = _documents(config, unicode)
+    with _opened(config.output) as stream:
+        device = resolve_device(config.device)
+        model = TextClassifier.from_pretrained(config.model, device=device)
+        singly = config.data == STANDARD and sys.stdin.isatty()
+        blocks = _one_by_one if singly else _in_blocks
+        write(stream, model.labels, blocks(model, documents, config.token_budget))
+    if (report := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {report}", file=sys.stderr)
+
+
+def _in_blocks(
+    model: TextClassifier, documents: Iterable[Document], token_budget: int
+) -> Iterator[Block]:
+    waiting: deque[str] = deque()
+
+    def texts() -> Iterator[Text]:
+        for document in documents:
+            waiting.append(_row(document))
+            yield document.text
+
+    for probabilities in model.predict_blocks(texts(), token_budget=token_budget):
+        yield [waiting.popleft() for _ in probabilities], probabilities
+
+
+def _one_by_one(
+    model: TextClassifier, documents: Iterable[Document], token_budget: int
+) -> Iterator[Block]:
+    for document in documents:
+        yield [_row(document)], model.predict_proba([document.text], token_budget=token_budget)
+
+
+# Reading
+
+
+def _documents(config: PredictConfig, unicode: UnicodeCheck) -> Iterator[Document]:
+    if config.data == STANDARD:
+        return _standard_input(config.reading, unicode)
+    return read_documents(config.data, config.reading, labelled=False, unicode=unicode)
+
+
+def _standard_input(reading: ReadingConfig, unicode: UnicodeCheck) -> Iterator[Document]:
+    """Yield every line as a document."""
+    if reading.format not in ("auto", "text"):
+        raise ConfigError(
+            f"setting 'reading.format': found '{reading.format}', but standard input is text, "
+            "a document a line; give a file with --data"
+        )
+    stream = io.TextIOWrapper(
+        sys.stdin.buffer, _codec(reading.encoding), errors="surrogateescape", newline="\n"
+    )
+    try:
+        for number, line in enumerate(stream, 1):
+            where = f"standard input, row {number}"
+            text = checked(line.removesuffix("\n").removesuffix("\r"), where, reading.encoding)
+            yield Document(text=unicode.clean(text, where), label=None, where=where)
+    finally:
+        stream.detach()  # or standard input would be closed with it
+
+
+def _codec(encoding: str) -> str:
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(f"setting 'reading.encoding': unknown encoding '{encoding}'") from None
+    return "utf-8-sig" if codec == "utf-8" else codec
+
+
+def _row(document: Document) -> str:
+    return document.where.rpartition(", row ")[2]
+
+
+# Writing
+
+
+def _format(config: PredictConfig) -> str:
+    if config.format != "auto":
+        return config.format
+    if config.output == STANDARD:
+        return "csv"
+    suffix = Path(config.output).suffix.lower().removeprefix(".")
+    if suffix not in WRITERS:
+        raise ConfigError(
+            f"setting 'output': found '{config.output}'; let its name end in .csv or .jsonl, "
+            "or give --format"
+        )
+    return suffix
+
+
+def _opened(output: str) -> AbstractContextManager[TextIO]:
+    if output != STANDARD:
+        return whole_file(Path(output))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return nullcontext(sys.stdout)
+
+
+def _write_csv(stream: TextIO, labels: tuple[str, ...], blocks: Iterable[Block]) -> None:
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["row", "label", *(f"p_{label}" for label in labels)])
+    for names, probabilities in blocks:
+        for name, p in zip(names, probabilities, strict=True):
+            rows.writerow([name, labels[p.argmax()], *map(_shown, p)])
+        stream.flush()
+
+
+def _write_jsonl(stream: TextIO, labels: tuple[str, ...], blocks: Iterable[Block]) -> None:
+    for names, probabilities in blocks:
+        for name, p in zip(names, probabilities, strict=True):
+            record: dict[str, Any] = {"row": int(name) if name.isdigit() else name}
+            record["label"] = labels[p.argmax()]
+            record["probabilities"] = dict(zip(labels, map(float, map(_shown, p)), strict=True))
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        stream.flush()
+
+
+def _shown(probability: np.float32) -> str:
+    return f"{probability:.7g}"
+
+
+WRITERS: dict[str, Callable[[TextIO, tuple[str, ...], Iterable[Block]], None]] = {
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+}

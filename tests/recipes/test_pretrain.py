@@ -1,0 +1,287 @@
+"""Stage 1 and the tokenizer's stage, whole, on a little text and tiny networks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ulmfit.config.artefact import Member
+from ulmfit.config.data import LanesConfig, ReadingConfig
+from ulmfit.config.model import PRESETS, Direction, Dropout, EncoderConfig
+from ulmfit.config.stages import PretrainConfig, RegularizationConfig, TokenizerStageConfig
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.config.training import OptimizerConfig, TrainingConfig
+from ulmfit.data.token_store import fingerprint_texts, open_or_build
+from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.models.folder import read_config
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.stages.language_modelling import LanguageModelTask, evaluate_language_model
+from ulmfit.stages.pretrain import pretrain
+from ulmfit.stages.tokenizer import train_tokenizer
+from ulmfit.text.tokenizer import Tokenizer
+
+TRAINING = TrainingConfig(
+    epochs=2.0,
+    batch_size=8,
+    optimizer=OptimizerConfig(learning_rate=2e-2, discriminative_factor=1.0),
+    threads=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Documents in which each word tells what may come next."""
+    rng = np.random.default_rng(seed)
+    words = ["the", "old", "cat", "of", "a", "king", "sat", "on", "his", "throne", "and", "slept"]
+    documents = []
+    for _ in range(count):
+        places = np.cumsum(rng.choice([1, 1, 1, 2], rng.integers(4, 20))) % len(words)
+        documents.append(" ".join(words[place] for place in places))
+    return documents
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "texts" / "wiki.txt"
+    path.parent.mkdir()
+    path.write_text("\n".join(sentences(200)) + "\n")
+    return path
+
+
+def config(text: Path | str, **settings: Any) -> PretrainConfig:
+    folder = Path(text).parents[1]
+    given = {
+        "texts": (str(text),),
+        "output": str(folder / "model"),
+        "cache": str(folder / "cache"),
+        "tokenizer": TokenizerConfig(vocab_size=300),
+        "embedding_size": 8,
+        "hidden_size": 16,
+        "layers": 2,
+        "lanes": LanesConfig(bptt=20),
+        "training": TRAINING,
+        **settings,
+    }
+    return PretrainConfig(**given)
+
+
+def results(folder: Path, direction: Direction = "forward") -> dict[str, Any]:
+    found: dict[str, Any] = read_config(folder).run["pretrain"]["results"][direction]
+    return found
+
+
+def test_both_directions_learn_and_are_one_folder(text: Path) -> None:
+    folder = pretrain(config(text, directions="both"), quiet=True)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    record = read_config(folder)
+    assert [member.direction for member in record.members] == ["forward", "backward"]
+    assert record.encoder is not None and record.encoder.layers == 2 and record.bptt == 20
+    random = LanguageModelNetwork(record.encoder, Dropout())
+    for direction in ("forward", "backward"):
+        model = LanguageModel.from_pretrained(folder, direction=direction)
+        known = model.perplexity(sentences(30, seed=1)).mean()
+        assert known < 40
+        model.network.load_state_dict(random.state_dict())
+        assert known < 0.2 * model.perplexity(sentences(30, seed=1)).mean()
+        losses = [entry["loss"] for entry in results(folder, direction)["history"]]
+        assert losses[-1] < losses[0]
+    assert not list(folder.parent.glob("model.*"))
+
+
+def test_the_record_tells_what_was_done_and_no_paths(text: Path) -> None:
+    folder = pretrain(config(text), quiet=True)
+    run = read_config(folder).run["pretrain"]
+    assert run["settings"]["texts"] == ["wiki.txt"] and run["settings"]["hidden_size"] == 16
+    assert run["resolved"] == {"precision": "float32", "device": "cpu"}
+    training, held_out = run["data"]
+    assert training.startswith("training: wiki.txt: 198 documents, ")
+    assert held_out.startswith("validation: held out: 2 documents, ")
+    for name in ("config.json", "README.md"):
+        assert str(text.parent.parent) not in (folder / name).read_text()
+
+
+def test_the_results_are_those_of_the_weights_that_are_kept(text: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "texts" / "held-out.txt"
+    documents = sentences(40, seed=2)
+    held_out.write_text("\n".join(documents))
+    training = {"epochs": 6.0, "batch_size": 8, "threads": 1}
+    fast = OptimizerConfig(learning_rate=0.3)
+    settings = TrainingConfig(optimizer=fast, **training)
+    folder = pretrain(config(text, validation=str(held_out), training=settings), quiet=True)
+    found = results(folder)
+    losses = [entry["loss"] for entry in found["history"]]
+    assert len(losses) == 6 and found["loss"] == min(losses)
+    model = LanguageModel.from_pretrained(folder)
+    store = open_or_build(
+        lambda: documents, fingerprint_texts(documents), model.tokenizer, tmp_path / "other"
+    )
+    total = evaluate_language_model(model.network, model.member, 20, store)
+    assert found["loss"] == pytest.approx(total.loss, rel=1e-6)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert found["bits_per_byte"] == pytest.approx(
+        total.nll / math.log(2) / sum(map(len, documents)), rel=1e-6
+    )
+
+
+def test_a_shape_of_ones_own_stands_in_for_the_presets(
+    text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "small", (6, 10, 3))
+    settings = {"embedding_size": None, "layers": None, "hidden_size": 7}
+    encoder = read_config(pretrain(config(text, **settings), quiet=True)).encoder
+    assert encoder is not None
+    assert (encoder.embedding_size, encoder.hidden_size, encoder.layers) == (6, 7, 3)
+
+
+def test_bfloat16_on_the_cpu_gives_a_finite_loss(text: Path) -> None:
+    training = {"epochs": 1.0, "batch_size": 8, "precision": "bfloat16", "threads": 1}
+    folder = pretrain(config(text, training=TrainingConfig(**training)), quiet=True)
+    found = results(folder)
+    assert found["skipped_steps"] == 0 and found["loss"] < math.log(300)
+    assert read_config(folder).run["pretrain"]["resolved"]["precision"] == "bfloat16"
+    tensors = load_file(folder / "model.safetensors")
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_another_seed_is_another_model(text: Path, tmp_path: Path) -> None:
+    models = []
+    for seed in (0, 1):
+        training = TrainingConfig(epochs=0.5, batch_size=8, seed=seed, threads=1)
+        output = str(tmp_path / f"model-{seed}")
+        folder = pretrain(config(text, training=training, output=output), quiet=True)
+        models.append(load_file(folder / "model.safetensors"))
+    name = "forward.encoder.layers.0.weight_hh"
+    assert not torch.equal(models[0][name], models[1][name])
+
+
+def test_a_tokenizer_of_its_own_is_shared(text: Path, tmp_path: Path) -> None:
+    """Its second use builds no new token files."""
+    folder = train_tokenizer(
+        TokenizerStageConfig(
+            texts=(str(text),),
+            output=str(tmp_path / "tokenizer"),
+            tokenizer=TokenizerConfig(vocab_size=310),
+        ),
+        quiet=True,
+    )
+    record = read_config(folder)
+    assert record.kind == "tokenizer" and record.run["tokenizer"]["data"] == ["wiki.txt"]
+    stored = (folder / "tokenizer.json").read_bytes()
+    brief = TrainingConfig(epochs=0.2, batch_size=8, threads=1)
+    for output in ("first", "second"):
+        settings = {"tokenizer_folder": str(folder), "output": str(tmp_path / output)}
+        model = pretrain(config(text, training=brief, **settings), quiet=True)
+        assert (model / "tokenizer.json").read_bytes() == stored
+        assert len([p for p in (tmp_path / "cache").iterdir() if p.is_dir()]) == 2
+    with pytest.raises(ArtefactError, match="holds a tokenizer, not a language model"):
+        LanguageModel.from_pretrained(folder)
+
+
+def test_patterns_of_files_are_expanded(text: Path) -> None:
+    (text.parent / "more.txt").write_text("\n".join(sentences(50, seed=3)))
+    (text.parent / "not-this.md").write_bytes(b"\xff")
+    brief = TrainingConfig(epochs=0.2, batch_size=8, threads=1)
+    folder = pretrain(config(text.parent / "*.txt", training=brief), quiet=True)
+    assert "247 documents" in read_config(folder).run["pretrain"]["data"][0]
+
+
+def test_a_backward_model_may_have_its_begin_mark_last(text: Path) -> None:
+    brief = TrainingConfig(epochs=0.5, batch_size=8, threads=1)
+    settings = {"directions": "backward", "begin_mark": "last", "training": brief}
+    model = LanguageModel.from_pretrained(pretrain(config(text, **settings), quiet=True))
+    assert (model.member.direction, model.member.begin_mark) == ("backward", "last")
+    assert np.isfinite(model.perplexity(["the old cat"])).all()
+
+
+# What is wrong with the text
+
+
+def test_text_that_is_not_unicode_is_replaced_and_told_once(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": document} for document in sentences(150)]
+    rows[3]["text"] += " \ud800"
+    rows[100]["text"] += " \udfff"
+    path = text.parent / "wiki.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    brief = TrainingConfig(epochs=0.2, batch_size=8, threads=1)
+    pretrain(config(path, training=brief))
+    told = [line for line in capsys.readouterr().err.splitlines() if "Unicode" in line]
+    assert told == [
+        f"warning: 2 documents not valid Unicode, replaced by U+FFFD; the first: {path}, row 4"
+    ]
+    strict = config(path, training=brief, reading=ReadingConfig(strict=True), overwrite=True)
+    with pytest.raises(DataError, match="row 4: not valid Unicode: lone surrogate U\\+D800"):
+        pretrain(strict, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        (None, {}, "cannot read|no such file"),
+        ("", {}, "wiki"),
+        ("one\ntwo\n", {}, "batch_size"),
+        ("one\n", {"training": TrainingConfig(precision="float16")}, "float16 needs a GPU"),
+    ],
+    ids=["missing", "empty", "little", "precision"],
+)
+def test_what_cannot_work_leaves_nothing_behind(
+    tmp_path: Path, content: str | None, settings: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "texts" / "wiki.txt"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises((DataError, ConfigError), match=message):
+        pretrain(config(path, **settings), quiet=True)
+    assert {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")} <= {"texts", "cache"}
+
+
+# The task
+
+
+def test_the_state_is_carried_within_an_epoch_without_its_graph(tmp_path: Path) -> None:
+    documents = sentences(60)
+    tokenizer = Tokenizer.train(documents, TokenizerConfig(vocab_size=300))
+    store = open_or_build(lambda: documents, "60", tokenizer, tmp_path)
+    shape = {"vocab_size": tokenizer.vocab_size, "embedding_size": 8, "hidden_size": 12}
+    network = LanguageModelNetwork(EncoderConfig(**shape), Dropout())
+    lanes, member = LanesConfig(bptt=10), Member(direction="forward", prefix="forward")
+    penalties = RegularizationConfig()
+    task = LanguageModelTask(network, member, lanes, penalties, 4, 0, (store, None), None)
+    assert task.carried() == {} and task.evaluate() == {}
+    windows = list(task.batches(0, 0))
+    assert len(windows) == task.batch_count(0)
+    network.eval()
+    task.loss(windows[0])
+    first = {name: tensor.clone() for name, tensor in task.carried().items()}
+    assert all(not t.requires_grad for t in first.values()) and len(first) == 6
+    with_state = task.loss(windows[1])
+    task.carry(first)
+    assert float(task.loss(windows[1]).loss) == float(with_state.loss)
+    task.carry({})
+    assert float(task.loss(windows[1]).loss) != float(with_state.loss)
+    task.loss(windows[0])
+    for name, tensor in task.carried().items():
+        torch.testing.assert_close(tensor, first[name], msg="an epoch begins with a fresh state")

@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import pytest
+
+from ulmfit import __version__, cli
+from ulmfit.cli import COMMANDS, main, settings_of
+from ulmfit.config.settings import descriptions
+from ulmfit.config.stages import GenerateConfig, PredictConfig, TrainConfig
+from ulmfit.errors import (
+    ArtefactError,
+    BusyError,
+    ConfigError,
+    DataError,
+    ResumeError,
+    TrainingError,
+    UlmfitError,
+)
+
+GIVEN = {
+    "tokenizer": ["--output", "out", "--texts", "a.txt"],
+    "pretrain": ["--output", "out", "--texts", "a.txt"],
+    "finetune": ["--output", "out", "--texts", "a.txt"],
+    "train": ["--output", "out", "--data", "d.csv"],
+    "evaluate": ["--model", "m", "--data", "d.csv"],
+    "predict": ["--model", "m"],
+    "generate": ["--model", "m"],
+    "inspect": ["--model", "m"],
+}
+"""What each command cannot do without."""
+
+Stage = Callable[..., object]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, bool]]:
+    """The configurations that the commands are called with, and whether quietly."""
+    made: list[tuple[Any, bool]] = []
+    install(monkeypatch, lambda config, *, quiet: made.append((config, quiet)))
+    return made
+
+
+def install(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
+    """Let `stage` carry out every command."""
+    module = ModuleType("stand_in")
+    module.stage = stage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stand_in", module)
+    for name, (config, _, _) in COMMANDS.items():
+        monkeypatch.setitem(COMMANDS, name, (config, "stand_in", "stage"))
+
+
+def raising(error: BaseException) -> Stage:
+    def stage(config: object, *, quiet: bool) -> None:
+        raise error
+
+    return stage
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(arguments)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("ulmfit: error: ") and printed.err.count("\n") == 1
+    return code, printed.err.removeprefix("ulmfit: error: ").rstrip("\n")
+
+
+def python(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Help
+
+
+def test_the_overview_tells_of_every_command_and_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in COMMANDS:
+        summary = str(settings_of(name).__doc__).splitlines()[0]
+        assert f"  {name:<11}{summary}\n" in shown
+    for kind in UlmfitError.__subclasses__():
+        assert f"\n  {kind.exit_code}    {kind.__doc__}" in shown
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ulmfit {__version__}\n"
+
+
+def every_option(cls: Any, prefix: str = "--") -> list[str]:
+    found = ["--config", "--quiet"]
+    for name, hint in get_type_hints(cls).items():
+        option = prefix + name.replace("_", "-")
+        found += every_option(hint, f"{option}.") if is_dataclass(hint) else [option]
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_every_setting_with_its_meaning(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert end.value.code == 0
+    words = set(shown.replace(",", " ").split())
+    assert not set(every_option(settings_of(command))) - words
+    flowing = " ".join(shown.replace("│", " ").split())
+    for meaning in descriptions(settings_of(command)).values():
+        assert meaning in flowing
+
+
+def test_help_shows_the_default_that_holds_at_that_place(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    flowing = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "ends within a pass. (default: 5.0)" in flowing  # the language model's
+    assert "ends within a pass. (default: 10.0)" in flowing  # the classifier's
+    assert "with a sub-folder a class. (required)" in flowing
+
+
+def test_help_imports_no_torch_and_no_stage() -> None:
+    code = (
+        "import sys\n"
+        "from ulmfit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'pyarrow', 'tokenizers'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert not [m for m in sys.modules if m.startswith('ulmfit.stages')]\n"
+    )
+    assert "commands:" in python("-c", code, "--help")
+    assert "--classifier.training.epochs" in python("-c", code, "train", "--help")
+
+
+def test_the_package_is_a_command_too() -> None:
+    assert python("-m", "ulmfit", "--version") == f"ulmfit {__version__}\n"
+
+
+# Settings
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_not_given_keeps_its_default(command: str, calls: list[tuple[Any, bool]]) -> None:
+    assert main([command, *GIVEN[command]]) == 0
+    cls = settings_of(command)
+    options = dict(zip(GIVEN[command][::2], GIVEN[command][1::2], strict=True))
+    named: dict[str, Any] = {name.removeprefix("--"): value for name, value in options.items()}
+    if "texts" in named:
+        named["texts"] = ("a.txt",)
+    assert calls == [(cls(**named), False)]
+
+
+def test_values_of_every_type(calls: list[tuple[Any, bool]]) -> None:
+    line = (
+        "train --output o --data d --unlabelled a.txt b.txt --quiet --resume "
+        "--classifier.training.epochs 2.5 --classifier.training.no-keep-best "
+        "--classifier.training.optimizer.betas 0.8 0.9 --language-model.lanes.bptt=30 "
+        "--classifier.gradient_chunks 4 --classifier.class-weights spam=2 a=b=0.5 "
+        "--validation.path v.csv --storage int8"
+    )
+    assert main(line.split()) == 0
+    ((config, quiet),) = calls
+    assert isinstance(config, TrainConfig)
+    assert quiet and config.resume and not config.overwrite
+    assert config.unlabelled == ("a.txt", "b.txt")
+    training = config.classifier.training
+    assert (training.epochs, training.keep_best, training.batch_size) == (2.5, False, 32)
+    assert training.optimizer.betas == (0.8, 0.9)
+    assert training.optimizer.learning_rate == 1e-2
+    assert config.language_model.lanes.bptt == 30
+    assert config.classifier.gradient_chunks == 4
+    assert config.classifier.class_weights == {"spam": 2.0, "a=b": 0.5}
+    assert (config.validation.path, config.storage) == ("v.csv", "int8")
+
+
+def test_either_type_of_a_setting_of_two(calls: list[tuple[Any, bool]]) -> None:
+    assert main(["train", *GIVEN["train"], "--classifier.class-weights", "balanced"]) == 0
+    assert calls[0][0].classifier.class_weights == "balanced"
+    assert calls[0][0].classifier.gradient_chunks == "auto"
+
+
+@pytest.mark.parametrize("prompt", ["-", "-5", "-x", "- an item", "a=b", "", "한국어 🙂", "\udcff"])
+def test_a_text_may_begin_with_a_dash(prompt: str, calls: list[tuple[Any, bool]]) -> None:
+    assert main(["generate", "--model", "m", "--prompt", prompt, "--tokens", "3"]) == 0
+    assert calls == [(GenerateConfig(model="m", prompt=prompt, tokens=3), False)]
+
+
+def test_a_text_that_looks_like_an_option_is_given_with_an_equals_sign(
+    calls: list[tuple[Any, bool]],
+) -> None:
+    assert main(["generate", "--model=m", "--prompt=--tokens"]) == 0
+    assert calls == [(GenerateConfig(model="m", prompt="--tokens"), False)]
+
+
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults(
+    tmp_path: Path, calls: list[tuple[Any, bool]]
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'output = "in file"\ndata = "d.csv"\nunlabelled = ["a", "b"]\n'
+        "[classifier]\nbptt = 40\nclass_weights = {a = 2.0, b = 3.0}\n"
+        "[classifier.training]\nepochs = 7\nseed = 3\n"
+    )
+    arguments = "--output here --classifier.training.epochs 8 --classifier.class-weights a=9"
+    assert main(["train", "--config", str(path), *arguments.split()]) == 0
+    config = calls[0][0]
+    assert (config.output, config.data, config.unlabelled) == ("here", "d.csv", ("a", "b"))
+    training = config.classifier.training
+    assert (training.epochs, training.seed, training.batch_size) == (8.0, 3, 32)
+    assert (config.classifier.bptt, config.classifier.class_weights) == (40, {"a": 9.0})
+
+
+def test_a_file_of_all_settings_is_a_command_line(
+    tmp_path: Path, calls: list[tuple[Any, bool]]
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text('{"model": "m", "reading": {"text_columns": ["title", "body"]}}')
+    assert main(["predict", "--config", str(path)]) == 0
+    assert calls[0][0].reading.text_columns == ("title", "body")
+
+
+# Failures: one line, and a code that says of what kind
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "a command is needed; `ulmfit --help` lists them"),
+        ("trian", "unknown command 'trian'; the nearest is 'train'"),
+        ("train", "train: needs --output and --data; see `ulmfit train --help`"),
+        ("pretrain --output o", "pretrain: needs --texts; see `ulmfit pretrain --help`"),
+        (
+            "predict --modle m",
+            "predict: unknown option '--modle'; the nearest is '--model'",
+        ),
+        (
+            "train --output o --data d --classifier.training.epoch 3",
+            "train: unknown option '--classifier.training.epoch'; the nearest is "
+            "'--classifier.training.epochs'",
+        ),
+        (
+            "train --output o --data d --learning-rate 3",
+            "train: unknown option '--learning-rate'; the nearest is "
+            "'--language-model.training.optimizer.learning-rate'",
+        ),
+        (
+            "predict m",
+            "predict: unexpected argument 'm'; each value stands behind its option",
+        ),
+        ("predict --model", "predict: --model needs a value"),
+        ("predict --model --quiet", "predict: --model needs a value"),
+        (
+            "predict --model --modle",
+            "predict: --model needs a value; if '--modle' is one, write --model=--modle",
+        ),
+        (
+            "train --output o --data d --classifier.training.epochs -1",
+            "train: setting 'classifier.training.epochs': found '-1'; "
+            "input should be greater than 0",
+        ),
+        (
+            "train --output o --data d --language-model.lanes.bptt 1",
+            "train: setting 'language_model.lanes.bptt': found '1'; "
+            "input should be greater than or equal to 2",
+        ),
+        (
+            "train --output o --data d --classifier.gradient-chunks few",
+            "train: setting 'classifier.gradient_chunks': found 'few'; input should be a valid "
+            "integer, unable to parse string as an integer or 'auto'",
+        ),
+        (
+            "train --output o --data d --classifier.class-weights balance",
+            "train: setting 'classifier.class_weights': found 'balance'; "
+            "input should be a valid dictionary or 'none' or 'balanced'",
+        ),
+        (
+            "generate --model m --top-p nan",
+            "generate: setting 'top_p': found 'nan'; input should be a finite number",
+        ),
+        (
+            "finetune --output o --texts t --directions up",
+            "finetune: setting 'directions': found 'up'; "
+            "input should be 'forward', 'backward' or 'both'",
+        ),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(
+    line: str, message: str, capsys: pytest.CaptureFixture[str], calls: list[tuple[Any, bool]]
+) -> None:
+    assert error_of(capsys, *line.split()) == (2, message)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "modle = 'm'\n",
+            "unknown setting 'modle'; the nearest known one is 'model'",
+        ),
+        (
+            "reading = {strct = true}\n",
+            "unknown setting 'reading.strct'; the nearest known one is 'strict'",
+        ),
+        (
+            "token_budget = 0\n",
+            "setting 'token_budget': found 0; input should be greater than or equal to 1",
+        ),
+        (
+            "reading = 3\n",
+            "setting 'reading': found 3; input should be a dictionary or an instance",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named_whatever_the_command_line_says(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    code, found = error_of(
+        capsys, "predict", "--config", str(path), "--token-budget", "5", "--reading.strict"
+    )
+    assert code == 2
+    assert found.startswith(f"{path}: {message}")
+    assert error_of(capsys, "predict", "--config", str(path))[1] == found
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ConfigError, DataError, ArtefactError, BusyError, ResumeError, TrainingError, UlmfitError],
+)
+def test_an_error_of_the_user_s_is_one_line_and_its_class_s_code(
+    kind: type[UlmfitError], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, raising(kind("a.csv, row 3: what is wrong; what to do")))
+    message = "a.csv, row 3: what is wrong; what to do"
+    assert error_of(capsys, "predict", "--model", "m") == (kind.exit_code, message)
+
+
+def test_the_exit_codes_are_these() -> None:
+    kinds = [ConfigError, DataError, ArtefactError, BusyError, ResumeError, TrainingError]
+    assert [kind.exit_code for kind in kinds] == [2, 3, 4, 5, 6, 7]
+    assert sorted(cli.exit_codes()) == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "a.csv"), "a.csv: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_exits_with_1(
+    error: OSError,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, raising(error))
+    assert error_of(capsys, "predict", "--model", "m") == (1, message)
+
+
+def test_an_interrupted_training_tells_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, raising(KeyboardInterrupt()))
+    message = "interrupted; go on with the same command and --resume"
+    assert error_of(capsys, "train", *GIVEN["train"]) == (130, message)
+    assert error_of(capsys, "predict", *GIVEN["predict"]) == (130, "interrupted")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, raising(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError):
+        main(["predict", "--model", "m"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise elsewhere")
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = (
+        "import sys; from types import ModuleType; from ulmfit import cli\n"
+        "module = sys.modules['stand_in'] = ModuleType('stand_in')\n"
+        "module.stage = lambda config, quiet: '한국어\\n' * 1_000_000\n"
+        "cli.COMMANDS['predict'] = ('PredictConfig', 'stand_in', 'stage')\n"
+        "sys.exit(cli.main(['predict', '--model', 'm']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline().decode() == "한국어\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ulmfit", "한국어"], capture_output=True, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(rb"ulmfit: error: unknown command '\ud55c\uad6d\uc5b4'")
+
+
+def test_predict_s_settings_are_all_options() -> None:
+    assert "--format" in every_option(PredictConfig)
