@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ulmfit.errors import ConfigError
+from ulmfit.training import device
 from ulmfit.training.device import autocast, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
@@ -27,7 +28,6 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name: str) -> None:
 def test_precision_is_resolved() -> None:
     assert resolve_precision("auto", CPU) == "float32"
     assert resolve_precision("float32", CPU) == "float32"
-    assert resolve_precision("bfloat16", CPU) == "bfloat16"
     assert resolve_precision("float16", torch.device("cuda")) == "float16"
 
 
@@ -36,6 +36,16 @@ def test_float16_needs_a_gpu() -> None:
         resolve_precision("float16", CPU)
     with pytest.raises(ConfigError, match="'precision': found 'float8'; use auto, "):
         resolve_precision("float8", CPU)
+
+
+def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_processor_has_bfloat16", lambda: True)
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    monkeypatch.setattr(device, "_processor_has_bfloat16", lambda: False)
+    with pytest.raises(ConfigError, match="'precision': this processor has no bfloat16; use float"):
+        resolve_precision("bfloat16", CPU)
+    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("bfloat16", torch.device("cuda")) == "bfloat16"
 
 
 @pytest.mark.parametrize(("slow", "expected"), [(False, "bfloat16"), (True, "float32")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
-from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.card import card
 from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.networks import ClassifierNetwork
@@ -127,7 +128,7 @@ class TextClassifier:
         A text's probabilities do not depend on the others, to 1e-5. `token_budget` bounds the
         tokens of a batch, and with them the memory.
         """
-        blocks = list(self.predict_blocks(_checked(texts), token_budget=token_budget))
+        blocks = list(self.predict_blocks(texts, token_budget=token_budget))
         return np.concatenate([np.empty((0, len(self.labels)), np.float32), *blocks])
 
     def predict_blocks(
@@ -138,7 +139,7 @@ class TextClassifier:
         Memory does not grow with the number of texts.
         """
         shares = np.array([each.member.weight for each in self.members])
-        for block in _blocks(texts):
+        for block in _blocks(_checked(texts)):
             by_member = self.member_probabilities(block, token_budget=token_budget)
             mean = np.average(by_member, axis=0, weights=shares)
             yield self._tempered(mean).astype(np.float32)
@@ -147,7 +148,7 @@ class TextClassifier:
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
     ) -> list[NDArray[np.float32]]:
         """Return each member's own probabilities [texts, classes], before they are averaged."""
-        ids = self.tokenizer.encode_batch(_checked(texts))
+        ids = self.tokenizer.encode_batch(list(_checked(texts)))
         return [
             member_probabilities(each.network, in_order(ids, each.member), self.bptt, token_budget)
             for each in self.members
@@ -155,7 +156,7 @@ class TextClassifier:
 
     def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, members * 3 * embedding size]: the pooled outputs."""
-        ids = self.tokenizer.encode_batch(_checked(texts))
+        ids = self.tokenizer.encode_batch(list(_checked(texts)))
         vectors = [
             encode_documents(each.network.encoder, in_order(ids, each.member), self.bptt)
             for each in self.members
@@ -166,7 +167,8 @@ class TextClassifier:
         """Sharpen or flatten the averaged probabilities by the task's temperature."""
         if self.task.temperature == 1.0:
             return mean
-        powers = np.power(mean, 1.0 / self.task.temperature)
+        # Over the largest, which stays 1: a low temperature would leave nothing but zeros.
+        powers = np.power(mean / mean.max(1, keepdims=True), 1.0 / self.task.temperature)
         tempered: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)
         return tempered
 
@@ -190,10 +192,17 @@ def in_order(documents: Sequence[Ids], member: Member) -> list[Ids]:
     return [reverse_ids(document, member.begin_mark) for document in documents]
 
 
-def _checked(texts: Sequence[Text]) -> Sequence[Text]:
+def _checked(texts: Iterable[Text]) -> Iterator[Text]:
+    """Yield the texts; refuse what is none."""
     if isinstance(texts, str):
         raise ConfigError("texts: found one string; give a list of texts")
-    return texts
+    for row, text in enumerate(texts, 1):
+        if not all(isinstance(part, str) for part in (text if isinstance(text, tuple) else [text])):
+            raise DataError(
+                f"texts, row {row}: found {reprlib.repr(text)} of type {type(text).__name__}; "
+                "give a string, or a tuple of one for each text column"
+            )
+        yield text
 
 
 def _blocks(texts: Iterable[Text]) -> Iterator[list[Text]]:

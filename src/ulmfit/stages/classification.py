@@ -146,14 +146,19 @@ def class_weights(
 
     `balanced`: documents / (classes * documents of the class), as scikit-learn has it.
 
-    Raises `ConfigError` for a weight of an unknown label.
+    Raises `ConfigError` for a weight of an unknown label, or one that is not above 0.
     """
     if setting == "none":
         return None
     if isinstance(setting, str):
         counts = np.bincount(classes, minlength=len(labels))
         return torch.from_numpy(len(classes) / (len(labels) * np.maximum(counts, 1))).float()
-    for name in setting:
+    for name, weight in setting.items():
+        if weight <= 0:
+            raise ConfigError(
+                f"setting 'classifier.class_weights': label '{name}' has weight {weight}; "
+                "give one above 0"
+            )
         if name not in labels:
             raise ConfigError(
                 f"setting 'classifier.class_weights': label '{name}' is none of the training "

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit.config.model import Direction, Dropout
-from ulmfit.config.stages import FinetuneConfig, directions_of
+from ulmfit.config.model import Dropout
+from ulmfit.config.stages import Directions, FinetuneConfig, directions_of
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
+from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 
@@ -29,46 +31,52 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     """
     with RunFolder(config, quiet) as run:
         device, precision = resolve_machine(run, config.training)
-        models: list[LanguageModel] = []
+        dropout = config.dropout.scaled(config.dropout_multiplier)
+        models = load_for_training(run, config.pretrained, config.directions, dropout)
+        store = _store(config, models[0].tokenizer, run)
+        training, validation = _split(store, config)
         results: dict[str, Any] = {}
-        for direction in directions_of(config.directions):
-            model = load_for_training(
-                config.pretrained, direction, config.dropout.scaled(config.dropout_multiplier)
-            )
-            store = _store(config, model, run)
-            training, validation = _split(store, config)
+        for model in models:
             model.network.to(device)
             torch.manual_seed(config.training.seed)
-            results[direction] = train_language_model(
+            results[model.member.direction] = train_language_model(
                 run, model.network, model.member, config, training, validation, precision
             )
-            models.append(model)
         data = [describe_store("text", config.texts, store)]
         record = run_record(config, data, results, {"precision": precision, "device": device.type})
         models[0].run = {**models[0].run, "finetune": record}
-        save_language_models(models, run.output, storage=config.storage, overwrite=config.overwrite)
+        save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
         run.remove()
         return run.output
 
 
-def load_for_training(name: str, direction: Direction, dropout: Dropout) -> LanguageModel:
-    """Load a pretrained language model and give it the dropouts it is to be trained with."""
-    model = LanguageModel.from_pretrained(name, direction=direction)
-    model.network.encoder.dropout = dropout
-    model.network.head.dropout = dropout.output
-    return model
+def load_for_training(
+    run: RunFolder, name: str, directions: Directions, dropout: Dropout
+) -> list[LanguageModel]:
+    """Load a pretrained language model's directions, with the dropouts they are to be trained with.
+
+    Raises `ArtefactError` if one of them is missing, `ResumeError` if the run began with another.
+    """
+    models = [LanguageModel.from_pretrained(name, direction=d) for d in directions_of(directions)]
+    weights = read_config(resolve(name)).files["model.safetensors"].sha256
+    run.check_unchanged("pretrained model", weights)
+    for model in models:
+        model.network.encoder.dropout = dropout
+        model.network.head.dropout = dropout.output
+    return models
 
 
-def _store(config: FinetuneConfig, model: LanguageModel, run: RunFolder) -> TokenStore:
+def _store(config: FinetuneConfig, tokenizer: Tokenizer, run: RunFolder) -> TokenStore:
     """Return the token store of all text, by the pretrained model's tokenizer."""
     fingerprint = fingerprint_files(config.texts, config.reading)
+    run.check_unchanged("text", fingerprint)
     unicode = UnicodeCheck(config.reading.strict)
 
     def texts() -> Iterator[Text]:
         documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
         return (document.text for document in documents)
 
-    store = open_or_build(texts, fingerprint, model.tokenizer, Path(config.cache))
+    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
     run.log.warn(unicode.report())
     return store
 

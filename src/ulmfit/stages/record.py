@@ -57,7 +57,8 @@ def describe_machine() -> str:
 
 def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Return `settings` with every path cut to its last part, and without the ways of calling."""
-    paths = {"texts", "validation", "data", "unlabelled", "tokenizer_folder", "pretrained", "path"}
+    paths = {"texts", "validation", "data", "unlabelled", "path"}
+    models = {"tokenizer_folder", "pretrained"}
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if name in ("resume", "overwrite", "cache", "output"):
@@ -68,5 +69,7 @@ def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
             value = Path(value).name
         elif name in paths and isinstance(value, list):
             value = [Path(item).name for item in value]
+        elif name in models and value is not None and Path(value).exists():
+            value = Path(value).name  # otherwise OWNER/NAME on the hub
         kept[name] = value
     return kept

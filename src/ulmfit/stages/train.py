@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from ulmfit.config.artefact import Task
-from ulmfit.config.model import Direction
-from ulmfit.config.stages import TrainConfig, directions_of
+from ulmfit.config.stages import ClassifierStage, TrainConfig
+from ulmfit.config.training import TrainingConfig
+from ulmfit.data.documents import training_batches
 from ulmfit.data.sources import Document, read_documents, read_many
 from ulmfit.data.splits import check_trainable, label_ids, label_names, split_labelled
 from ulmfit.data.token_store import (
@@ -21,10 +22,11 @@ from ulmfit.data.token_store import (
     fingerprint_texts,
     open_or_build,
 )
+from ulmfit.errors import ConfigError
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier, in_order
-from ulmfit.stages.classification import ClassificationTask, LabelledIds
+from ulmfit.stages.classification import ClassificationTask, LabelledIds, class_weights
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import chunks_in_memory, resolve_machine
@@ -56,36 +58,62 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
 
     Raises `UlmfitError` for wrong settings, bad data, or an output that is taken.
     """
+    _check_machine(config)
     with RunFolder(config, quiet) as run:
         device, precision = resolve_machine(run, config.classifier.training)
         data = _read(config, run)
+        stage = config.language_model
+        dropout = stage.dropout.scaled(stage.dropout_multiplier)
+        models = load_for_training(run, config.pretrained, config.directions, dropout)
+        described = [
+            f"labelled: {Path(config.data).name}: {len(data.training):,} documents to train on, "
+            f"{len(data.validation):,} held out"
+        ]
+        stores = None
+        if not stage.skip:
+            stores = _stores(config, data, models[0].tokenizer, run)
+            described.append(
+                describe_store("text", [config.data, *config.unlabelled], stores[0][0])
+            )
         members: list[ClassifierMember] = []
         results: dict[str, Any] = {}
-        for direction in directions_of(config.directions):
-            model, results[f"language model, {direction}"], described = _language_model(
-                config, run, data, direction, device, precision
-            )
+        for model in models:
+            direction = model.member.direction
+            model.network.to(device)
+            if stores is not None:
+                torch.manual_seed(stage.training.seed)
+                results[f"language model, {direction}"] = train_language_model(
+                    run, model.network, model.member, stage, *stores, precision
+                )
             member, results[f"classifier, {direction}"] = _classifier(
                 config, run, data, model, device, precision
             )
             members.append(member)
         classifier = TextClassifier(
             members,
-            model.tokenizer,
+            models[0].tokenizer,
             Task(labels=data.labels),
             head=config.classifier.head,
             bptt=config.classifier.bptt,
         )
-        described += [
-            f"labelled: {Path(config.data).name}: {len(data.training):,} documents to train on, "
-            f"{len(data.validation):,} held out"
-        ]
         resolved = {"precision": precision, "device": device.type}
         record = run_record(config, described, results, resolved)
-        classifier.run = {**model.run, "train": record}
-        classifier.save_pretrained(run.output, storage=config.storage, overwrite=config.overwrite)
+        classifier.run = {**models[0].run, "train": record}
+        classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
         run.remove()
         return run.output
+
+
+def _check_machine(config: TrainConfig) -> None:
+    """Refuse a machine for stage 2 alone: the whole run is on the classifier's."""
+    for name in ("device", "precision", "threads"):
+        given = getattr(config.language_model.training, name)
+        used = getattr(config.classifier.training, name)
+        if given not in (used, getattr(TrainingConfig(), name)):
+            raise ConfigError(
+                f"setting 'language_model.training.{name}': found {given!r}, but the whole run has "
+                f"'classifier.training.{name}' = {used!r}; give it there"
+            )
 
 
 def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
@@ -103,32 +131,27 @@ def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
     )
     labels = label_names(training)
     check_trainable(training, validation, labels)
+    _check_stage(config.classifier, training, labels)
+    run.check_unchanged("data", _fingerprint(training, validation))
     run.log.warn(unicode.report())
     return LabelledData(training, validation, labels)
 
 
-def _language_model(
-    config: TrainConfig,
-    run: RunFolder,
-    data: LabelledData,
-    direction: Direction,
-    device: torch.device,
-    precision: Precision,
-) -> tuple[LanguageModel, dict[str, Any], list[str]]:
-    """Fine-tune the language model of one direction on all text given (stage 2)."""
-    settings = config.language_model
-    dropout = settings.dropout.scaled(settings.dropout_multiplier)
-    model = load_for_training(config.pretrained, direction, dropout)
-    model.network.to(device)
-    if settings.skip:
-        return model, {}, []
-    training, validation = _stores(config, data, model.tokenizer, run)
-    torch.manual_seed(settings.training.seed)
-    results = train_language_model(
-        run, model.network, model.member, settings, training, validation, precision
+def _check_stage(
+    settings: ClassifierStage, training: Sequence[Document], labels: Sequence[str]
+) -> None:
+    """Refuse settings that do not fit the data now, not after hours of stage 2."""
+    class_weights(settings.class_weights, label_ids(training, labels), labels)
+    lengths, batch_size = np.ones(len(training)), settings.training.batch_size
+    training_batches(lengths, batch_size, np.random.default_rng(0))
+
+
+def _fingerprint(training: Sequence[Document], validation: Sequence[Document]) -> str:
+    """Return a hash of the texts and labels, and of which are held out."""
+    held = [("training", training), ("validation", validation)]
+    return fingerprint_texts(
+        text for name, part in held for d in part for text in (name, d.label or "", d.text)
     )
-    described = [describe_store("text", [config.data, *config.unlabelled], training[0])]
-    return model, results, described
 
 
 def _classifier(
@@ -207,6 +230,7 @@ def _stores(
     fingerprint = fingerprint_texts(labelled)
     if config.unlabelled:
         fingerprint += fingerprint_files(config.unlabelled, config.reading)
+    run.check_unchanged("text", fingerprint)
     store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
     run.log.warn(unicode.report())
     held_out = _held_out(store, len(data.training), len(labelled))
