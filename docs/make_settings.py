@@ -26,9 +26,9 @@ def page() -> str:
 
 
 def _section(command: str, cls: type) -> str:
-    lines = [f"## `ulmfit {command}`: `{cls.__name__}`", "", str(cls.__doc__), ""]
-    lines += ["| setting | value | default | meaning |", "| --- | --- | --- | --- |", *_rows(cls), ""]
-    return "\n".join(lines)
+    title = f"## `ulmfit {command}`: `{cls.__name__}`"
+    table = ["| setting | value | default | meaning |", "| --- | --- | --- | --- |", *_rows(cls)]
+    return "\n".join([title, "", str(cls.__doc__), "", *table, ""])
 
 
 def _rows(cls: Any, given: Any = None, prefix: str = "") -> Iterator[str]:
