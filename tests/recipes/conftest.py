@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +16,15 @@ import torch
 
 from ulmfit.config.artefact import Member
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
+from ulmfit.config.settings import to_dict
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.training import loop
+from ulmfit.training.plan import Place
 
-WORDS = "the film was long and we saw it in a small room with some old friends".split()
+WORDS = ("the", "film", "was", "long", "and", "we", "saw", "it", "in", "a", "small", "room", "old")
 CLASSES = {"bad": "awful", "good": "superb"}
 
 
@@ -33,14 +40,6 @@ def made_up_reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
     return reviews
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def same_threads() -> Iterator[None]:
     """Leaves the number of threads, which a run sets, as it was."""
@@ -53,7 +52,9 @@ def same_threads() -> Iterator[None]:
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of made-up reviews, 200 of them, columns `text` and `label`."""
     path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    return write_rows(path, ["text", "label"], made_up_reviews(200))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *made_up_reviews(200)])
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +83,70 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_language_models(models, folder)
     return folder
+
+
+# Stopping a run
+
+
+class Killed(BaseException):
+    """Stops a run without a chance to clear up."""
+
+
+@pytest.fixture
+def killed() -> type[BaseException]:
+    return Killed
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
+    """Stops a run at a batch, counted from now; returns the part of each batch trained."""
+    train_batch = loop._Run.train_batch
+
+    def install(last: int) -> list[str]:
+        trained: list[str] = []
+
+        def counted(run: Any, batch: Any, place: Place) -> None:
+            if len(trained) == last:
+                raise Killed
+            trained.append(run.title)
+            train_batch(run, batch, place)
+
+        monkeypatch.setattr(loop._Run, "train_batch", counted)
+        return trained
+
+    return install
+
+
+KILLED_AT = """
+import json, os, signal, sys
+from importlib import import_module
+from ulmfit.config import stages
+from ulmfit.config.settings import from_dict
+from ulmfit.training import loop
+
+left, train_batch = int(sys.argv[3]), loop._Run.train_batch
+
+def counted(*arguments):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    train_batch(*arguments)
+
+loop._Run.train_batch = counted
+command, kind = sys.argv[1], getattr(stages, f"{sys.argv[1].capitalize()}Config")
+config = from_dict(kind, json.loads(sys.argv[2]), "test")
+getattr(import_module(f"ulmfit.stages.{command}"), command)(config, quiet=True)
+"""
+
+
+@pytest.fixture
+def kill_at() -> Callable[[Any, int], int]:
+    """Runs a stage in a process of its own, killed by `kill -9` at a batch; returns its status."""
+
+    def run(config: Any, last: int) -> int:
+        command = type(config).__name__.removesuffix("Config").lower()
+        arguments = [command, json.dumps(to_dict(config)), str(last)]
+        return subprocess.run([sys.executable, "-c", KILLED_AT, *arguments]).returncode
+
+    return run

@@ -22,12 +22,13 @@ def draws(
     return [next_token(logits, temperature, top_k, top_p, generator) for _ in range(count)]
 
 
+@settings(deadline=None)
 @given(LOGITS, st.integers(0, 12), st.floats(0.01, 1.0))
 def test_temperature_zero_takes_the_likeliest(logits: Tensor, top_k: int, top_p: float) -> None:
     assert set(draws(logits, 0.0, top_k, top_p, count=3)) == {int(logits.argmax())}
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(LOGITS, st.integers(1, 12), st.sampled_from([0.5, 1.0, 3.0]))
 def test_top_k_draws_among_the_k_likeliest(logits: Tensor, top_k: int, temperature: float) -> None:
     order = logits.sort(descending=True).values
@@ -35,7 +36,7 @@ def test_top_k_draws_among_the_k_likeliest(logits: Tensor, top_k: int, temperatu
     assert all(logits[token] >= smallest for token in draws(logits, temperature, top_k))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(LOGITS, st.floats(0.01, 0.999), st.sampled_from([0.5, 1.0, 3.0]))
 def test_top_p_draws_among_the_likeliest_that_reach_it(
     logits: Tensor, top_p: float, temperature: float
@@ -46,7 +47,7 @@ def test_top_p_draws_among_the_likeliest_that_reach_it(
         assert likelier < top_p + 1e-9
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(LOGITS)
 def test_one_of_top_k_or_a_tiny_top_p_is_the_likeliest(logits: Tensor) -> None:
     largest = float(logits.max())

@@ -48,6 +48,7 @@ class LinearTask:
     scripted: list[float] | None = None
     before_loss: Callable[[LinearTask], None] = lambda task: None
     calls: int = 0
+    asked: list[tuple[int, int]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     evaluations: list[float] = field(default_factory=list)
     snapshots: list[list[Tensor]] = field(default_factory=list)
@@ -65,6 +66,7 @@ class LinearTask:
         return len(self.data)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        self.asked.append((epoch, start))
         return iter(self.data[start:])
 
     def loss(self, batch: Batch) -> StepLoss:
@@ -260,7 +262,7 @@ def test_many_skipped_steps_in_a_row_are_an_error() -> None:
         run(task, config(epochs=1.0))
     assert str(caught.value) == (
         "p: 20 steps in a row without a finite gradient; lower "
-        "--training.optimizer.learning-rate or use float32"
+        "its setting 'optimizer.learning_rate' or use float32"
     )
     assert task.calls == 25
     assert all(w.isfinite().all() for w in weights(task)) and not same_bits(before, weights(task))
@@ -446,6 +448,17 @@ def test_an_interrupt_leaves_the_last_checkpoint(
     resumed = LinearTask(data(84, 4))
     run(resumed, config(checkpoint_steps=5), tmp_path)
     assert resumed.calls == 42 - 5
+
+
+def test_each_epoch_is_asked_for_its_own_batches(tmp_path: Path) -> None:
+    settings = config(epochs=2.5, checkpoint_steps=1)
+    task = LinearTask(data(24, 4), before_loss=stops_at(9, Killed()))
+    with pytest.raises(Killed):
+        run(task, settings, tmp_path)
+    assert task.asked == [(0, 0), (1, 0)]
+    resumed = LinearTask(data(24, 4))
+    run(resumed, settings, tmp_path)
+    assert resumed.asked == [(1, 3), (2, 0)]
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:

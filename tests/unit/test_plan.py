@@ -4,7 +4,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ulmfit.config.training import ScheduleConfig, TrainingConfig
@@ -45,41 +45,44 @@ plans = st.fixed_dictionaries(
 counts = st.lists(st.integers(1, 12), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(plans, counts, st.integers(1, 5))
 def test_every_batch_is_seen_once_and_in_order(
-    settings: dict[str, Any], batches: list[int], groups: int
+    chosen: dict[str, Any], batches: list[int], groups: int
 ) -> None:
-    plan = plan_of(batches, groups, **settings)
+    plan = plan_of(batches, groups, **chosen)
     expected = [
         (epoch, batch) for epoch in range(9) for batch in range(batches[epoch % len(batches)])
     ]
     found = [(place.epoch, place.batch) for place in places(plan)]
     assert found == expected[: plan.batches]
-    epochs = settings["epochs"]
+    epochs = chosen["epochs"]
     if epochs == int(epochs):
         assert plan.batches == sum(batches[e % len(batches)] for e in range(int(epochs)))
 
 
+@settings(deadline=None)
 @given(plans, counts, st.integers(1, 5))
 def test_the_batches_of_a_step_have_its_number_and_share_it_equally(
-    settings: dict[str, Any], batches: list[int], groups: int
+    chosen: dict[str, Any], batches: list[int], groups: int
 ) -> None:
-    plan = plan_of(batches, groups, **settings)
+    plan = plan_of(batches, groups, **chosen)
     seen = 0
     for index, place in enumerate(places(plan)):
         seen += 1
-        assert 1 <= place.step_batches <= settings["accumulation"]
+        assert 1 <= place.step_batches <= chosen["accumulation"]
         assert plan.ends_step(index) == (seen == place.step_batches)
         if plan.ends_step(index):
             seen = 0
     assert seen == 0, "the last gradients are used"
 
 
+@settings(deadline=None)
 @given(plans, counts, st.integers(1, 5))
 def test_the_steps_of_a_cycle_are_counted_to_its_end(
-    settings: dict[str, Any], batches: list[int], groups: int
+    chosen: dict[str, Any], batches: list[int], groups: int
 ) -> None:
-    plan = plan_of(batches, groups, **settings)
+    plan = plan_of(batches, groups, **chosen)
     ends = [place for i, place in enumerate(places(plan)) if plan.ends_step(i)]
     step = 0
     for place in ends:
@@ -89,25 +92,27 @@ def test_the_steps_of_a_cycle_are_counted_to_its_end(
     assert step == 0, "the last cycle is whole"
 
 
+@settings(deadline=None)
 @given(plans, st.integers(1, 12), st.integers(1, 5))
 def test_the_groups_that_train_are_those_of_the_unfreezing_plan(
-    settings: dict[str, Any], batches: int, groups: int
+    chosen: dict[str, Any], batches: int, groups: int
 ) -> None:
-    plan = plan_of(batches, groups, **settings)
-    phases = unfreezing_plan(settings["unfreezing"], groups, settings["epochs"])
+    plan = plan_of(batches, groups, **chosen)
+    phases = unfreezing_plan(chosen["unfreezing"], groups, chosen["epochs"])
     for index, place in enumerate(places(plan)):
         end_of_batch = (index + 1) / batches - 1e-7
         assert place.trainable == phase_at(phases, end_of_batch)[1].trainable
 
 
+@settings(deadline=None)
 @given(plans, counts)
 def test_it_is_evaluated_at_the_end_and_at_the_intervals(
-    settings: dict[str, Any], batches: list[int]
+    chosen: dict[str, Any], batches: list[int]
 ) -> None:
-    plan = plan_of(batches, **settings)
+    plan = plan_of(batches, **chosen)
     found = evaluated(plan)
     assert found[-1] == plan.batches
-    every, epochs = settings["evaluate_every"], settings["epochs"]
+    every, epochs = chosen["evaluate_every"], chosen["epochs"]
     assert len(found) <= epochs / every + 2
     if every == 1.0:
         whole = [sum(batches[e % len(batches)] for e in range(k + 1)) for k in range(int(epochs))]

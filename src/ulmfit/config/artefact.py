@@ -58,7 +58,7 @@ class Task:
     """Names of the classes, sorted; a class's index is its place here."""
 
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
-    """The averaged log-probabilities are divided by this before the last softmax."""
+    """The logarithms of the averaged probabilities are divided by this before a last softmax."""
 
     thresholds: tuple[float, ...] | None = None
     """A decision threshold for each label, where a task has them."""

@@ -53,4 +53,4 @@ class LanesConfig:
 
     variable_bptt: bool = True
     """Draw each window's length: 95 % N(bptt, 5), 5 % N(bptt/2, 5), and scale the rate by the
-    length drawn over `bptt` (Merity et al. 2017, section 5)."""
+    length drawn over `bptt` (Merity et al. 2017, section 4.1)."""

@@ -102,7 +102,7 @@ class PretrainConfig(OutputConfig):
     layers: Annotated[int, Field(ge=1)] | None = None
     """Number of LSTM layers, in place of the preset's."""
 
-    directions: Directions = "forward"
+    directions: Directions = "both"
     """`both` trains one model after the other from the same token files."""
 
     begin_mark: BeginMark = "first"

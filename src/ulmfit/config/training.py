@@ -106,7 +106,7 @@ class TrainingConfig:
     the same seed gives other last bits."""
 
     device: str = "auto"
-    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    """`auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Of every random draw: the same seed gives the same bits on the same CPU."""

@@ -1,4 +1,4 @@
-"""Language modelling: a corpus as contiguous lanes, cut into windows (Merity et al. 2017, sec. 5).
+"""Language modelling: a corpus as contiguous lanes, cut into windows (Merity et al. 2017).
 
 The documents of an epoch stand one behind the other as one stream. It is split into as many
 contiguous lanes as the batch has rows; a window is the next few tokens of every lane, so the

@@ -1,4 +1,4 @@
-"""Masks of the AWD-LSTM's dropouts (Merity et al. 2017, sections 4.1 to 4.3).
+"""Masks of the AWD-LSTM's dropouts (Merity et al. 2017, sections 2, 4.2 and 4.3).
 
 Inverted dropout: a mask holds 0 with probability `p` and 1 / (1 - p) otherwise, so that nothing
 is to be rescaled in evaluation. `p` is within [0, 1). `None` stands for a mask of ones (`p` is 0).

@@ -8,6 +8,7 @@ import torch
 from ulmfit.config.model import EncoderConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
 SHARE_OF_FREE_MEMORY = 0.5
@@ -16,6 +17,7 @@ SHARE_OF_FREE_MEMORY = 0.5
 
 def resolve_machine(run: RunFolder, training: TrainingConfig) -> tuple[torch.device, Precision]:
     """Settle device, precision and threads for the whole run, resumed or not."""
+    keep_freed_memory()
     device = resolve_device(training.device)
     precision = run.resolve_once("precision", resolve_precision(training.precision, device))
     torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))

@@ -242,7 +242,7 @@ class _Run:
         if self.progress.skipped_in_a_row >= LARGEST_RUN_OF_SKIPPED_STEPS:
             raise TrainingError(
                 f"{self.title}: {LARGEST_RUN_OF_SKIPPED_STEPS} steps in a row without a finite "
-                "gradient; lower --training.optimizer.learning-rate or use float32"
+                "gradient; lower its setting 'optimizer.learning_rate' or use float32"
             )
 
     def follow_loss(self, loss: float) -> None:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from ulmfit.config.model import EncoderConfig
+from ulmfit.config.stages import OutputConfig
+from ulmfit.config.training import TrainingConfig
+from ulmfit.errors import ConfigError
+from ulmfit.stages.machine import chunks_in_memory, resolve_machine
+from ulmfit.stages.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+PAPER = EncoderConfig(vocab_size=30_000)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunFolder]:
+    with RunFolder(OutputConfig(output=str(tmp_path / "model")), True) as folder:
+        yield folder
+
+
+def free(monkeypatch: pytest.MonkeyPatch, gigabytes: float) -> None:
+    memory = SimpleNamespace(available=int(gigabytes * 1e9))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+
+def test_the_machine_of_a_cpu(run: RunFolder) -> None:
+    device, precision = resolve_machine(run, TrainingConfig(device="cpu", threads=1))
+    assert (device, precision, torch.get_num_threads()) == (CPU, "float32", 1)
+
+
+def test_a_resumed_run_keeps_threads_and_precision(run: RunFolder) -> None:
+    torch.set_num_threads(1)
+    resolve_machine(run, TrainingConfig(device="cpu"))
+    torch.set_num_threads(2)
+    resolve_machine(run, TrainingConfig(device="cpu"))
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"device": "tpu"}, "'device': 'tpu'"), ({"precision": "float16"}, "float16 needs a GPU")],
+)
+def test_a_machine_that_is_not_there_is_refused(
+    run: RunFolder, settings: dict[str, str], message: str
+) -> None:
+    given = {"device": "cpu", **settings}
+    with pytest.raises(ConfigError, match=message):
+        resolve_machine(run, TrainingConfig(**given))  # type: ignore[arg-type]
+
+
+def test_more_memory_holds_more_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    for gigabytes in (0.001, 8, 16, 64):
+        free(monkeypatch, gigabytes)
+        counts.append(chunks_in_memory(PAPER, 32, 70, CPU))
+    assert counts[0] == 1 < counts[1]
+    assert counts[2] == pytest.approx(2 * counts[1], abs=1)
+    assert counts[3] == pytest.approx(8 * counts[1], abs=8)
+
+
+def test_larger_chunks_and_batches_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 64)
+    count = chunks_in_memory(PAPER, 32, 70, CPU)
+    assert chunks_in_memory(PAPER, 64, 70, CPU) == pytest.approx(count / 2, abs=1)
+    assert chunks_in_memory(PAPER, 32, 140, CPU) == pytest.approx(count / 2, abs=1)
+
+
+def test_the_estimate_is_at_least_what_autograd_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of the tensors kept for the backward pass, counted by PyTorch's own hook."""
+    from ulmfit.config.model import Dropout
+    from ulmfit.nn.awd_lstm import AWDLSTM
+
+    config = EncoderConfig(vocab_size=50, embedding_size=24, hidden_size=40, layers=3)
+    encoder, kept = AWDLSTM(config, Dropout()), {}
+    weights = {parameter.data_ptr() for parameter in encoder.parameters()}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        outputs, _ = encoder(encoder.embed(torch.zeros(16, 30, dtype=torch.int64)))
+    free(monkeypatch, 1.0)
+    estimate = 0.5 * 1e9 / chunks_in_memory(config, 16, 30, CPU)
+    assert 0.5 * sum(kept.values()) < estimate and outputs.requires_grad
+    assert sum(kept.values()) < 1.2 * estimate
