@@ -58,10 +58,10 @@ def killed_at(last, *arguments):
         loop._Run.train_batch = train_batch
 
 def stopped_and_resumed(*arguments):
-    killed_at(3, *arguments)
+    killed_at(2, *arguments)
     ulmfit_(*arguments, "--resume")
 
-brief = ["--training.epochs", 0.3, "--training.batch-size", 4, "--training.checkpoint-steps", 1]
+brief = ["--training.epochs", 3, "--training.batch-size", 4, "--training.checkpoint-steps", 1]
 shape = ["--embedding-size", 6, "--hidden-size", 8, "--layers", 2, "--lanes.bptt", 20]
 tokenizer, pretrained = folder / "tokenizer", folder / "pretrained"
 finetuned, classifier = folder / "finetuned", folder / "classifier"

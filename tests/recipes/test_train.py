@@ -150,8 +150,9 @@ def test_it_learns_what_can_be_learned(learned: Path) -> None:
     model = TextClassifier.from_pretrained(learned)
     assert model.labels == ("bad", "good")
     assert [each.member.direction for each in model.members] == ["forward", "backward"]
-    texts = ["the film was superb and long", "an awful small room", "superb", "awful"] * 2
-    assert model.predict(texts) == ["good", "bad", "good", "bad"] * 2
+    words = ("superb", "awful")
+    texts = [f"we saw the {word} film in a small room and it was old" for word in words]
+    assert model.predict(texts) == ["good", "bad"]
 
 
 def test_the_folder_holds_four_files_and_the_whole_record(learned: Path, tiny_model: Path) -> None:
@@ -412,7 +413,7 @@ def whole(reviews: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFact
         output=str(tmp_path_factory.mktemp("whole") / "model"),
         cache=str(reviews.parent / "cache"),
         validation=ValidationConfig(fraction=0.25),
-        **WHOLE,  # type: ignore[arg-type]
+        **WHOLE,
     )
     return train(made, quiet=True)
 

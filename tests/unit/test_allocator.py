@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ulmfit.training import allocator
+from ulmfit.training.allocator import keep_freed_memory
 
 FAULTS = """
 import resource, torch
@@ -32,5 +32,5 @@ def test_freed_blocks_are_used_again() -> None:
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
-    assert not allocator.keep_freed_memory()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert not keep_freed_memory()

@@ -8,11 +8,12 @@ import psutil
 import pytest
 import torch
 
-from ulmfit.config.model import EncoderConfig
+from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.config.stages import OutputConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import ConfigError
-from ulmfit.stages.machine import chunks_in_memory, resolve_machine
+from ulmfit.nn.awd_lstm import AWDLSTM
+from ulmfit.stages.machine import SHARE_OF_FREE_MEMORY, chunks_in_memory, resolve_machine
 from ulmfit.stages.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -79,13 +80,11 @@ def test_larger_chunks_and_batches_are_fewer(monkeypatch: pytest.MonkeyPatch) ->
     assert chunks_in_memory(PAPER, 32, 140, CPU) == pytest.approx(count / 2, abs=1)
 
 
-def test_the_estimate_is_at_least_what_autograd_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_is_about_what_autograd_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes of the tensors kept for the backward pass, counted by PyTorch's own hook."""
-    from ulmfit.config.model import Dropout
-    from ulmfit.nn.awd_lstm import AWDLSTM
-
     config = EncoderConfig(vocab_size=50, embedding_size=24, hidden_size=40, layers=3)
-    encoder, kept = AWDLSTM(config, Dropout()), {}
+    encoder = AWDLSTM(config, Dropout())
+    kept: dict[int, int] = {}
     weights = {parameter.data_ptr() for parameter in encoder.parameters()}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -97,6 +96,7 @@ def test_the_estimate_is_at_least_what_autograd_keeps(monkeypatch: pytest.Monkey
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         outputs, _ = encoder(encoder.embed(torch.zeros(16, 30, dtype=torch.int64)))
     free(monkeypatch, 1.0)
-    estimate = 0.5 * 1e9 / chunks_in_memory(config, 16, 30, CPU)
-    assert 0.5 * sum(kept.values()) < estimate and outputs.requires_grad
-    assert sum(kept.values()) < 1.2 * estimate
+    estimate = SHARE_OF_FREE_MEMORY * 1e9 / chunks_in_memory(config, 16, 30, CPU)
+    assert outputs.requires_grad and sum(kept.values()) < 1.2 * estimate
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        assert sum(kept.values()) > 0.7 * estimate

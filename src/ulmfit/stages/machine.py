@@ -29,13 +29,17 @@ def chunks_in_memory(
 ) -> int:
     """Return how many chunks of [batch_size, bptt] tokens the free memory holds for gradients.
 
-    At least 1. An LSTM layer keeps its input, four gates, cell, hidden state and their masks:
-    about the input's features and eight times its own, in float32.
+    At least 1. A layer keeps, in float32, its input and output, each with and without dropout,
+    and the workspace of its LSTM, counted as oneDNN's, which is the largest: 7 values a feature,
+    and 8 a feature of the wider of input and output.
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
     sizes = [encoder.hidden_size] * (encoder.layers - 1) + [encoder.embedding_size]
     inputs = [encoder.embedding_size, *sizes[:-1]]
-    values = sum(below + 8 * size for below, size in zip(inputs, sizes, strict=True))
+    values = sum(
+        2 * below + 9 * size + 8 * max(below, size)
+        for below, size in zip(inputs, sizes, strict=True)
+    )
     return max(1, int(SHARE_OF_FREE_MEMORY * free / (4 * values * batch_size * bptt)))
 
 
