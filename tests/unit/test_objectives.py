@@ -32,7 +32,8 @@ def test_probabilities_add_up_to_one(row: list[float]) -> None:
     result = probabilities(torch.tensor([row]))
     assert result.isfinite().all()
     assert result.sum().item() == pytest.approx(1.0, abs=1e-6)
-    assert result.argmax().item() == torch.tensor(row).argmax().item()
+    # Logits that differ in their last bit may tie as probabilities: the value counts.
+    assert result[0, torch.tensor(row).argmax()] == result.max()
 
 
 @pytest.mark.parametrize(
