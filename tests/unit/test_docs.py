@@ -138,11 +138,18 @@ def test_commands_parse(
     path: Path, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_configurations(path, tmp_path)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
     commands = list(command_lines(block))
     assert commands
     for words in commands:
         check_command(words)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "configs").iterdir()))
+def test_shipped_configurations_parse(path: Path) -> None:
+    arguments = ["--config", str(path), "--output", "folder"]
+    parse_arguments(settings_of("pretrain"), "pretrain", arguments)
 
 
 def test_there_are_commands_in_every_guide() -> None:

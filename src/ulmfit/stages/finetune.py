@@ -45,6 +45,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         data = [describe_store("text", config.texts, store)]
         record = run_record(config, data, results, {"precision": precision, "device": device.type})
         models[0].run = {**models[0].run, "finetune": record}
+        models[0].bptt = config.lanes.bptt
         save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
         run.remove()
         return run.output
