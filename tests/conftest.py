@@ -3,11 +3,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The tests' tensors are tiny: more threads only wait for each other. Processes that tests start
 # inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# An example may be slow on a busy machine; that is no failure.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
