@@ -33,7 +33,7 @@ from ulmfit.config.settings import to_dict
 from ulmfit.data.sources import expand
 from ulmfit.errors import DataError
 from ulmfit.text.tokenizer import Tokenizer
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, columns_of
 
 FORMAT_VERSION = 1
 BLOCK_CHARACTERS = 8_000_000
@@ -194,7 +194,7 @@ def _blocks(texts: Iterator[Text], documents: int) -> Iterator[list[Text]]:
     characters = 0
     for text in texts:
         block.append(text)
-        characters += sum(map(len, _columns(text)))
+        characters += sum(map(len, columns_of(text)))
         if len(block) >= documents or characters >= BLOCK_CHARACTERS:
             yield block
             block, characters = [], 0
@@ -274,12 +274,8 @@ def _write_errors(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _columns(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
-
-
 def _size(text: Text) -> tuple[int, int]:
-    columns = _columns(text)
+    columns = columns_of(text)
     text_bytes = sum(len(column.encode("utf-8", "surrogatepass")) for column in columns)
     return text_bytes, sum(len(column.split()) for column in columns)
 
@@ -287,7 +283,7 @@ def _size(text: Text) -> tuple[int, int]:
 def _digest(texts: Iterable[Text], digest: str = "") -> str:
     """Continue a running hash, which needs no more than its last value, over `texts`."""
     for text in texts:
-        columns = [column.encode("utf-8", "surrogatepass") for column in _columns(text)]
+        columns = [column.encode("utf-8", "surrogatepass") for column in columns_of(text)]
         # Lengths keep ("ab", "c") apart from ("a", "bc"); a plain text has no number of columns.
         sizes = [len(column) for column in columns]
         shape = sizes if isinstance(text, str) else [len(columns), *sizes]

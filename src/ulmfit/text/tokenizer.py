@@ -32,7 +32,7 @@ from ulmfit.text.rules import (
     decode_marks,
     join_words,
 )
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import replace_surrogates
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<fld>")
@@ -136,8 +136,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[Text]) -> list[Ids]:
         """Return the ids [n] of each document; the shorter ones are encoded in parallel."""
-        columns = iter(self._encode_columns([c for text in texts for c in _columns(text)]))
-        return [_document(text, [next(columns) for _ in _columns(text)]) for text in texts]
+        columns = iter(self._encode_columns([c for text in texts for c in columns_of(text)]))
+        return [_document(text, [next(columns) for _ in columns_of(text)]) for text in texts]
 
     def encode_with_offsets(self, text: Text) -> tuple[Ids, Ids]:
         """Return the ids [n] of a document and the span [n, 2] of each in the original text.
@@ -146,7 +146,7 @@ class Tokenizer:
         are several; special tokens have an empty one. A character of several bytes may be shared
         by several tokens.
         """
-        encoded = [self._encode_aligned(column) for column in _columns(text)]
+        encoded = [self._encode_aligned(column) for column in columns_of(text)]
         ids = _document(text, [ids for ids, _ in encoded])
         offsets = np.zeros((len(ids), 2), dtype=np.int64)
         spans = np.concatenate([offsets[:0], *(spans for _, spans in encoded)])
@@ -267,7 +267,7 @@ class _Sample:
 
     def __iter__(self) -> Iterator[str]:
         for text in self._texts:
-            for column in _columns(text):
+            for column in columns_of(text):
                 for start in range(0, len(column), self._longest):
                     if self._left <= 0:
                         return
@@ -330,10 +330,6 @@ def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) 
     else:
         return
     raise ArtefactError(f"tokenizer.json: found {found}; restore the file or make it again")
-
-
-def _columns(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
 
 
 def _document(text: Text, columns: Sequence[Ids]) -> Ids:
