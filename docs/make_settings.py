@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ulmfit.arguments import _metavar
 from ulmfit.cli import COMMANDS, settings_of
-from ulmfit.config.settings import descriptions
+from ulmfit.config.settings import descriptions, required_first
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
@@ -34,7 +34,7 @@ def _section(command: str, cls: type) -> str:
 def _rows(cls: Any, given: Any = None, prefix: str = "") -> Iterator[str]:
     """Yield a row for each setting of `cls`, whose defaults are those of `given`, if any."""
     hints, meanings = get_type_hints(cls), descriptions(cls)
-    for field in fields(cls):
+    for field in required_first(cls):
         name = prefix + field.name
         made = field.default_factory
         value = field.default if made is MISSING else made()

@@ -25,7 +25,7 @@ from typing import (
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from ulmfit.config.settings import check_part, descriptions, from_dict, read_values
+from ulmfit.config.settings import check_part, descriptions, from_dict, read_values, required_first
 from ulmfit.errors import ConfigError
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def _members(cls: Any, default: Any) -> dict[str, Any]:
     hints, meanings = get_type_hints(cls), descriptions(cls)
     typed_dict: Any = TypedDict
     members = {}
-    for field in fields(cls):
+    for field in required_first(cls):
         value = getattr(default, field.name) if default is not None else _default(field)
         hint, meaning = hints[field.name], meanings[field.name]
         if is_dataclass(hint):

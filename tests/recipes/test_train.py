@@ -171,12 +171,33 @@ def test_the_folder_holds_four_files_and_the_whole_record(learned: Path, tiny_mo
     assert run["train"]["data"][1].startswith("text: reviews.csv: 200 documents, ")
     assert run["train"]["settings"]["classifier"]["bptt"] == read_config(learned).bptt == 10
     assert run["train"]["settings"]["pretrained"] == "tiny"
-    assert run["train"]["results"]["classifier, forward"]["gradient_chunks"] >= 3
+    assert run["train"]["resolved"]["gradient_chunks"] >= 3
     card = (learned / "README.md").read_text(encoding="utf-8")
     for shown in ("labels (2): bad, good", "150 documents to train on", "| accuracy |", "wiki.txt"):
         assert shown in card
     for name in ("config.json", "README.md"):
         assert str(learned.parent) not in (learned / name).read_text(encoding="utf-8")
+
+
+def test_from_scratch_takes_the_shape_and_the_tokenizer_alone(
+    config: Callable[..., TrainConfig], tiny_model: Path, tmp_path: Path
+) -> None:
+    stages = {
+        "language_model": replace(LITTLE["language_model"], skip=True),
+        "classifier": brief(CLASSIFIER, 0.1, unfreezing="last"),
+    }
+    pretrained = load_file(tiny_model / "model.safetensors")
+    untouched = "forward.encoder.embedding.weight"
+    for name, from_scratch in (("with", False), ("without", True)):
+        output = str(tmp_path / name)
+        made = config(**{**LITTLE, **stages}, from_scratch=from_scratch, output=output)
+        folder = train(made, quiet=True)
+        own = load_file(folder / "model.safetensors")[untouched]
+        assert torch.equal(own, pretrained[untouched]) is not from_scratch
+        assert (float(own.abs().max()) <= 0.1) is from_scratch  # as it is drawn
+        files = [(where / "tokenizer.json").read_bytes() for where in (folder, tiny_model)]
+        assert files[0] == files[1]
+        assert ("pretrain" in read_config(folder).run) is not from_scratch
 
 
 def test_the_measured_accuracy_is_that_of_the_saved_model(

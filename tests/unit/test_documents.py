@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ulmfit.data.documents import (
     ChunkedBatch,
-    chunks,
     prediction_batches,
     restore_order,
     training_batches,
@@ -133,8 +132,8 @@ def test_example_of_the_module() -> None:
 
 
 def test_chunks_can_be_asked_for_one_by_one() -> None:
-    order, batch = chunks(make_documents([9, 2]), bptt=4)
-    assert order.tolist() == [0, 1]
+    batch = ChunkedBatch(make_documents([9, 2]), bptt=4)
+    assert batch.order.tolist() == [0, 1]
     for step, chunk in enumerate(batch):
         np.testing.assert_array_equal(chunk.ids, batch[step].ids)
     np.testing.assert_array_equal(batch[-1].ids, batch[2].ids)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import multiprocessing
@@ -80,6 +81,26 @@ def test_a_model_without_its_weights_is_not_written(tmp_path: Path) -> None:
         write_folder(tmp_path / "model", CONFIG, {"tokenizer.json": b"{}"}, "")
     assert not (tmp_path / "model").exists()
     assert not (tmp_path / ".model.partial").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_what_the_system_refuses_to_write_leaves_the_old_model(
+    model: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    before = (model / "config.json").read_bytes()
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ArtefactError) as caught:
+        write(model, tokenizer=b"another", overwrite=True)
+    assert str(caught.value) == (
+        f"{model}: cannot be written: [Errno {number}] {os.strerror(number)}; "
+        "make room or choose another folder"
+    )
+    assert (model / "config.json").read_bytes() == before
+    assert {path.name for path in model.parent.iterdir()} == {"model", ".model.lock"}
 
 
 # Damage

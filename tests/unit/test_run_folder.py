@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,16 @@ def test_a_run_leaves_nothing_but_its_artefact(tmp_path: Path) -> None:
         run.finish("forward", WEIGHTS, {})
         run.remove()
     assert names(tmp_path / "new" / "folder") == set()
+
+
+def test_a_run_that_is_done_leaves_its_log(tmp_path: Path) -> None:
+    (tmp_path / "model.log.jsonl").write_text("of an earlier run")
+    with RunFolder(config(tmp_path), quiet=True) as run:
+        run.log.write("finished", part="forward")
+        run.close()
+    assert names(tmp_path) == {"model.log.jsonl"}
+    log = (tmp_path / "model.log.jsonl").read_text()
+    assert json.loads(log)["event"] == "finished"
 
 
 def test_a_run_that_fails_before_anything_is_worth_keeping_leaves_nothing(tmp_path: Path) -> None:
@@ -347,6 +358,17 @@ def test_a_full_disk_or_a_lost_folder_is_told(
         f"{tmp_path / 'model'}: cannot be written: {error}; make room for it, then go on with "
         "--resume"
     )
+
+
+def test_an_artefact_that_could_not_be_written_is_told_with_the_way_to_go_on(
+    tmp_path: Path,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ArtefactError, match=r"No space left on device; make room .* --resume"):  # noqa: SIM117
+        with RunFolder(config(tmp_path), quiet=True) as run:
+            run.finish("forward", WEIGHTS, {})
+            raise ArtefactError("model: cannot be written") from full
+    assert names(tmp_path) == {"model.run"}
 
 
 @pytest.mark.parametrize(

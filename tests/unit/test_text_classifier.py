@@ -19,7 +19,8 @@ from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models import text_classifier
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
-from ulmfit.models.text_classifier import ClassifierMember, TextClassifier, in_order
+from ulmfit.models.reading import in_order
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pytest import approx
 
 from ulmfit.errors import ConfigError
-from ulmfit.training.unfreezing import Phase, Plan, phase_at, unfreezing_plan
+from ulmfit.training.unfreezing import Phase, Plan, unfreezing_plan
 
 NAMES = ["gradual", "published", "last", "chain_thaw", "full"]
 
@@ -71,26 +71,6 @@ def test_every_plan_is_as_long_as_asked_and_well_formed(
     if name != "last":
         assert plan[-1].trainable == tuple(range(groups))
         assert plan[-1].epochs >= max(phase.epochs for phase in plan) - 1e-9
-
-
-@given(
-    name=st.sampled_from(NAMES), groups=st.integers(1, 8), epochs=st.floats(0.5, 20),
-    share=st.floats(0, 0.999),
-)  # fmt: skip
-def test_phase_at_finds_the_phase_whose_epochs_hold_the_moment(
-    name: str, groups: int, epochs: float, share: float
-) -> None:
-    plan = unfreezing_plan(name, groups, epochs)
-    index, phase = phase_at(plan, share * epochs)
-    start = sum(earlier.epochs for earlier in plan[:index])
-    assert plan[index] is phase
-    assert start - 1e-9 <= share * epochs <= start + phase.epochs + 1e-9
-
-
-def test_a_phase_begins_with_its_first_moment_and_the_last_never_ends() -> None:
-    plan = unfreezing_plan("gradual", groups=3, epochs=5)
-    moments = (0.0, 0.999, 1.0, 1.5, 2.0, 4.9, 5.0, 99.0)
-    assert [phase_at(plan, epoch)[0] for epoch in moments] == [0, 0, 1, 1, 2, 2, 2, 2]
 
 
 def test_an_unknown_plan_is_refused() -> None:

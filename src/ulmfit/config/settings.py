@@ -14,7 +14,7 @@ import json
 import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
@@ -113,6 +113,11 @@ def _setting(fault: ErrorDetails) -> str:
     """Name of the setting, without the type that pydantic tried, such as `constrained-int`."""
     parts = map(str, fault["loc"])
     return ".".join(part for part in parts if part.isidentifier() or part.isdigit())
+
+
+def required_first(cls: Any) -> list[Field[Any]]:
+    """Return the settings of `cls` in the order in which they are shown to people."""
+    return sorted(fields(cls), key=lambda f: (f.default, f.default_factory) != (MISSING, MISSING))
 
 
 def descriptions(cls: type) -> dict[str, str]:

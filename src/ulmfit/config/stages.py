@@ -34,7 +34,7 @@ class OutputConfig:
 
     output: str
     """Folder of the finished artefact; while the run goes on, its checkpoints and log stand
-    beside it in `OUTPUT.run`."""
+    beside it in `OUTPUT.run`. The log stays, as `OUTPUT.log.jsonl`."""
 
     resume: bool = False
     """Go on from the last checkpoint of an interrupted run with the same settings."""
@@ -58,6 +58,41 @@ class RegularizationConfig:
 
 
 @settings
+class LanguageModelTrainingConfig:
+    """How a language model is trained."""
+
+    dropout: Dropout = field(default_factory=Dropout)
+    """The five dropouts (fastai 2's values for language models)."""
+
+    dropout_multiplier: NotNegative = 1.0
+    """All five are multiplied by this."""
+
+    lanes: LanesConfig = field(default_factory=LanesConfig)
+    """Cutting the text into windows."""
+
+    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
+    """AR and TAR."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
+    """The loop."""
+
+
+@settings
+class FromPretrainedConfig(OutputConfig):
+    """Which language model a stage begins with."""
+
+    pretrained: str = "wikipedia-en-small"
+    """Folder, shipped name, or hub id of the language model to start from."""
+
+    from_scratch: bool = False
+    """Take only the shape and the tokenizer of `pretrained`, and draw the weights anew: the paper's
+    rows without pretraining (tables 4 and 7)."""
+
+    directions: Directions = "both"
+    """Which of its members to train; `both`: a forward and a backward one."""
+
+
+@settings
 class TokenizerStageConfig(OutputConfig):
     """Train a tokenizer on text and save it as a folder."""
 
@@ -72,7 +107,7 @@ class TokenizerStageConfig(OutputConfig):
 
 
 @settings
-class PretrainConfig(OutputConfig):
+class PretrainConfig(LanguageModelTrainingConfig, OutputConfig):
     """Train a language model from random weights on general text (stage 1)."""
 
     texts: tuple[str, ...]
@@ -108,14 +143,8 @@ class PretrainConfig(OutputConfig):
     begin_mark: BeginMark = "first"
     """Where the begin mark stands in a reversed text."""
 
-    dropout: Dropout = field(default_factory=Dropout)
-    """The five dropouts (fastai 2's values for language models)."""
-
     dropout_multiplier: NotNegative = 0.1
     """All five are multiplied by this. fastai pretrains with 0.1: much text, few passes."""
-
-    lanes: LanesConfig = field(default_factory=LanesConfig)
-    """Cutting the text into windows."""
 
     regularization: RegularizationConfig = field(
         default_factory=lambda: RegularizationConfig(alpha=0.0, beta=0.0)
@@ -137,11 +166,8 @@ class PretrainConfig(OutputConfig):
 
 
 @settings
-class FinetuneConfig(OutputConfig):
+class FinetuneConfig(LanguageModelTrainingConfig, FromPretrainedConfig):
     """Fine-tune a pretrained language model on the target text (stage 2)."""
-
-    pretrained: str = "wikipedia-en-small"
-    """Folder, shipped name, or hub id of the language model to start from."""
 
     texts: tuple[str, ...]
     """Files of the target text; labels, if any, are not looked at."""
@@ -152,49 +178,16 @@ class FinetuneConfig(OutputConfig):
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where the text stands in the files."""
 
-    directions: Directions = "both"
-    """Which of the pretrained members to fine-tune."""
-
-    dropout: Dropout = field(default_factory=Dropout)
-    """The five dropouts (fastai 2's values for language models)."""
-
-    dropout_multiplier: NotNegative = 1.0
-    """All five are multiplied by this."""
-
-    lanes: LanesConfig = field(default_factory=LanesConfig)
-    """Cutting the text into windows."""
-
-    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
-    """AR and TAR."""
-
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
-    """The loop."""
-
     storage: Storage = "float32"
     """How the finished folder stores its matrices."""
 
 
 @settings
-class LanguageModelStage:
+class LanguageModelStage(LanguageModelTrainingConfig):
     """Stage 2 inside `train`: fine-tuning the language model on all text given."""
 
     skip: bool = False
     """Go straight from the pretrained model to the classifier (an ablation of the paper)."""
-
-    dropout: Dropout = field(default_factory=Dropout)
-    """The five dropouts (fastai 2's values for language models)."""
-
-    dropout_multiplier: NotNegative = 1.0
-    """All five are multiplied by this."""
-
-    lanes: LanesConfig = field(default_factory=LanesConfig)
-    """Cutting the text into windows."""
-
-    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
-    """AR and TAR."""
-
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
-    """The loop."""
 
 
 @settings
@@ -241,7 +234,7 @@ class ClassifierStage:
 
 
 @settings
-class TrainConfig(OutputConfig):
+class TrainConfig(FromPretrainedConfig):
     """Train a text classifier: stages 2 and 3 from a pretrained language model."""
 
     data: str
@@ -249,12 +242,6 @@ class TrainConfig(OutputConfig):
 
     unlabelled: tuple[str, ...] = ()
     """Files of further text without labels, for the language model."""
-
-    pretrained: str = "wikipedia-en-small"
-    """Folder, shipped name, or hub id of the language model to start from."""
-
-    directions: Directions = "both"
-    """`both`: a forward and a backward classifier, their probabilities averaged."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where text and labels stand in the files."""

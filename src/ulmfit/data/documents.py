@@ -155,9 +155,3 @@ class ChunkedBatch:
         for i, row in enumerate(rows):
             padded[i, : len(row)] = row
         return Chunk(padded, lengths)
-
-
-def chunks(documents: Sequence[npt.NDArray[Any]], bptt: int) -> tuple[Ints, ChunkedBatch]:
-    """Return a batch's order, longest document first, and its chunks: see `ChunkedBatch`."""
-    batch = ChunkedBatch(documents, bptt)
-    return batch.order, batch

@@ -123,22 +123,34 @@ def write_folder(
     a model folder that is already there is replaced.
 
     Raises `ArtefactError` if `folder` is there and may not be replaced: without `overwrite`, or
-    when it is not a model folder or holds anything else. Raises `BusyError` if another process
-    is writing it.
+    when it is not a model folder or holds anything else; and if the system refuses to write it, for
+    lack of space or permission. Raises `BusyError` if another process is writing it.
     """
     folder = Path(folder).resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        _recover(folder)
-        check_replaceable(folder, overwrite)
-        partial = _beside(folder, "partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            _recover(folder)
+            check_replaceable(folder, overwrite)
+            _write_whole(folder, config, files, card)
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder}: cannot be written: {error}; make room or choose another folder"
+        ) from error
+
+
+def _write_whole(
+    folder: Path, config: ArtefactConfig, files: Mapping[str, bytes | Path], card: str
+) -> None:
+    """Write the model beside `folder`, then give it its name."""
+    partial = _beside(folder, "partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        _fill(partial, config, files, card)
+        _swap(partial, folder)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            _fill(partial, config, files, card)
-            _swap(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(

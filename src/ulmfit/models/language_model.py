@@ -19,10 +19,11 @@ from ulmfit.models.card import card
 from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.models.reading import encode_documents, score_documents
+from ulmfit.models.reading import encode_documents, in_order, score_documents
 from ulmfit.models.weights import load_into, prefixed, restore, store
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text
+from ulmfit.training.device import resolve_device
 
 NEVER_GENERATED = [PAD_ID, UNKNOWN_ID, FIELD_ID]
 
@@ -63,9 +64,11 @@ class LanguageModel:
     ) -> LanguageModel:
         """Load a language model from a folder, a shipped name, or a hub id.
 
-        `direction` chooses one of the folder's members; by default its first.
+        `direction` chooses one of the folder's members; by default its first. `device` may be
+        `auto`: a GPU, if any.
 
-        Raises `ArtefactError` if the folder is damaged or has no such member.
+        Raises `ArtefactError` if the folder is damaged or has no such member, `ConfigError` if
+        there is no such device.
         """
         folder = resolve(name, revision)
         config = read_config(folder)
@@ -75,7 +78,8 @@ class LanguageModel:
         tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
         network = LanguageModelNetwork(config.encoder, Dropout())
         load_into(network, restore(folder / "model.safetensors"), member.prefix)
-        return cls(network.to(device), tokenizer, member, bptt=config.bptt, run=dict(config.run))
+        network.to(resolve_device(device))
+        return cls(network, tokenizer, member, bptt=config.bptt, run=dict(config.run))
 
     @property
     def config(self) -> EncoderConfig:
@@ -154,10 +158,7 @@ class LanguageModel:
     def _ids(self, texts: Sequence[Text]) -> list[NDArray[np.int64]]:
         if isinstance(texts, str):
             raise ConfigError("texts: found one string; give a list of texts")
-        ids = self.tokenizer.encode_batch(texts)
-        if self.member.direction == "backward":
-            ids = [reverse_ids(document, self.member.begin_mark) for document in ids]
-        return ids
+        return in_order(self.tokenizer.encode_batch(texts), self.member)
 
 
 def choose_member(config: ArtefactConfig, direction: Direction | None, folder: Path) -> Member:

@@ -14,17 +14,26 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ulmfit.config.artefact import Member
 from ulmfit.data.documents import ChunkedBatch, prediction_batches
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.nn.language_head import PIECE_BYTES
 from ulmfit.nn.text_reader import read_document_batch
+from ulmfit.text.tokenizer import reverse_ids
 
 TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
 Ids = NDArray[np.int64]
+
+
+def in_order(documents: Sequence[Ids], member: Member) -> list[Ids]:
+    """Return the ids of each document in the order that `member` reads them."""
+    if member.direction == "forward":
+        return list(documents)
+    return [reverse_ids(document, member.begin_mark) for document in documents]
 
 
 def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

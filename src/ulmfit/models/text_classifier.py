@@ -19,11 +19,12 @@ from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.card import card
 from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, pool_documents
+from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
 from ulmfit.models.weights import load_into, prefixed, restore, store
 from ulmfit.nn.objectives import probabilities
-from ulmfit.text.tokenizer import Tokenizer, reverse_ids
-from ulmfit.text.types import Text
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.types import Text, columns_of
+from ulmfit.training.device import resolve_device
 
 BLOCK_TEXTS = 2_048
 BLOCK_CHARACTERS = 8_000_000
@@ -68,11 +69,12 @@ class TextClassifier:
         revision: str | None = None,
         device: str | torch.device = "cpu",
     ) -> TextClassifier:
-        """Load a classifier from a folder or a hub id.
+        """Load a classifier from a folder or a hub id. `device` may be `auto`: a GPU, if any.
 
-        Raises `ArtefactError` if the folder is damaged or holds something else.
+        Raises `ArtefactError` if the folder is damaged or holds something else, `ConfigError` if
+        there is no such device.
         """
-        folder = resolve(name, revision)
+        folder, where = resolve(name, revision), resolve_device(device)
         config = read_config(folder)
         if config.kind != "text_classifier" or not (config.encoder and config.head and config.task):
             raise ArtefactError(f"{folder}: holds a {config.kind}, not a text classifier")
@@ -83,7 +85,7 @@ class TextClassifier:
             classes = len(config.task.labels)
             network = ClassifierNetwork(config.encoder, Dropout(), config.head, classes)
             load_into(network, tensors, member.prefix)
-            members.append(ClassifierMember(member, network.to(device)))
+            members.append(ClassifierMember(member, network.to(where)))
         run = dict(config.run)
         return cls(members, tokenizer, config.task, head=config.head, bptt=config.bptt, run=run)
 
@@ -185,13 +187,6 @@ def member_probabilities(
     return result
 
 
-def in_order(documents: Sequence[Ids], member: Member) -> list[Ids]:
-    """Return the ids of each document in the order that `member` reads them."""
-    if member.direction == "forward":
-        return list(documents)
-    return [reverse_ids(document, member.begin_mark) for document in documents]
-
-
 def _checked(texts: Iterable[Text]) -> Iterator[Text]:
     """Yield the texts; refuse what is none."""
     if isinstance(texts, str):
@@ -211,7 +206,7 @@ def _blocks(texts: Iterable[Text]) -> Iterator[list[Text]]:
     characters = 0
     for text in texts:
         block.append(text)
-        characters += len(text) if isinstance(text, str) else sum(map(len, text))
+        characters += sum(map(len, columns_of(text)))
         if len(block) == BLOCK_TEXTS or characters >= BLOCK_CHARACTERS:
             yield block
             block, characters = [], 0

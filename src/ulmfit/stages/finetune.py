@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit.config.model import Dropout
-from ulmfit.config.stages import Directions, FinetuneConfig, directions_of
+from ulmfit.config.stages import (
+    FinetuneConfig,
+    FromPretrainedConfig,
+    LanguageModelTrainingConfig,
+    directions_of,
+)
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel, save_language_models
+from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
@@ -30,40 +35,45 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
     with RunFolder(config, quiet) as run:
-        device, precision = resolve_machine(run, config.training)
-        dropout = config.dropout.scaled(config.dropout_multiplier)
-        models = load_for_training(run, config.pretrained, config.directions, dropout)
+        machine = resolve_machine(run, config.training)
+        models = load_for_training(run, config, settings=config)
         store = _store(config, models[0].tokenizer, run)
         training, validation = _split(store, config)
         results: dict[str, Any] = {}
         for model in models:
-            model.network.to(device)
-            torch.manual_seed(config.training.seed)
+            model.network.to(machine.device)
             results[model.member.direction] = train_language_model(
-                run, model.network, model.member, config, training, validation, precision
+                run, model, config, training, validation, machine.precision
             )
         data = [describe_store("text", config.texts, store)]
-        record = run_record(config, data, results, {"precision": precision, "device": device.type})
+        record = run_record(config, data, results, machine.record())
         models[0].run = {**models[0].run, "finetune": record}
         models[0].bptt = config.lanes.bptt
         save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
-        run.remove()
+        run.close()
         return run.output
 
 
 def load_for_training(
-    run: RunFolder, name: str, directions: Directions, dropout: Dropout
+    run: RunFolder, config: FromPretrainedConfig, settings: LanguageModelTrainingConfig
 ) -> list[LanguageModel]:
-    """Load a pretrained language model's directions, with the dropouts they are to be trained with.
+    """Load a language model's directions, with the dropouts they are to be trained with.
 
     Raises `ArtefactError` if one of them is missing, `ResumeError` if the run began with another.
     """
-    models = [LanguageModel.from_pretrained(name, direction=d) for d in directions_of(directions)]
-    weights = read_config(resolve(name)).files["model.safetensors"].sha256
-    run.check_unchanged("pretrained model", weights)
+    directions = directions_of(config.directions)
+    models = [LanguageModel.from_pretrained(config.pretrained, direction=d) for d in directions]
+    weights = read_config(resolve(config.pretrained)).files["model.safetensors"]
+    run.check_unchanged("pretrained model", weights.sha256)
+    dropout = settings.dropout.scaled(settings.dropout_multiplier)
     for model in models:
-        model.network.encoder.dropout = dropout
-        model.network.head.dropout = dropout.output
+        torch.manual_seed(settings.training.seed)
+        network = LanguageModelNetwork(model.config, dropout)
+        if config.from_scratch:
+            model.run = {}
+        else:
+            network.load_state_dict(model.network.state_dict())
+        model.network = network
     return models
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from ulmfit.config.artefact import Member
 from ulmfit.config.data import LanesConfig
-from ulmfit.config.stages import RegularizationConfig
-from ulmfit.config.training import TrainingConfig
+from ulmfit.config.stages import LanguageModelTrainingConfig, RegularizationConfig
 from ulmfit.data.lanes import Lanes, Window, validation_windows
 from ulmfit.data.token_store import TokenStore
+from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn.awd_lstm import State, detach
 from ulmfit.nn.language_head import regularization
+from ulmfit.stages.part import train_part
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.training.device import Precision
-from ulmfit.training.loop import StepLoss, train
+from ulmfit.training.loop import StepLoss
 from ulmfit.training.metrics import TokenLoss
 
 Documents = tuple[TokenStore, np.ndarray | None]
@@ -123,57 +124,31 @@ class LanguageModelTask:
         return ids.to(self.device), targets.to(self.device)
 
 
-class LanguageModelSettings(Protocol):
-    """What the settings of stages 1 and 2 have in common."""
-
-    @property
-    def lanes(self) -> LanesConfig:
-        """Cutting the text into windows."""
-
-    @property
-    def regularization(self) -> RegularizationConfig:
-        """AR and TAR."""
-
-    @property
-    def training(self) -> TrainingConfig:
-        """The loop."""
-
-
 def train_language_model(
     run: RunFolder,
-    network: LanguageModelNetwork,
-    member: Member,
-    settings: LanguageModelSettings,
+    model: LanguageModel,
+    settings: LanguageModelTrainingConfig,
     training: Documents,
     validation: Documents | None,
     precision: Precision,
 ) -> dict[str, Any]:
-    """Train `network`, or take it from where the run left it, and return the results."""
-    part = f"language_model.{member.direction}"
-    done = run.finished(part)
-    if done is not None:
-        network.load_state_dict(done[0])
-        return done[1]
-    task = LanguageModelTask(
-        network,
-        member,
-        settings.lanes,
-        settings.regularization,
-        settings.training.batch_size,
-        settings.training.seed,
-        training,
-        validation,
-    )
-    results = train(
-        task,
-        settings.training,
-        title=part,
-        precision=precision,
-        log=run.log,
-        checkpoint=run.checkpoint(part),
-    )
-    run.finish(part, network.state_dict(), results)
-    return results
+    """Train `model`, or take its weights from where the run left them; return the results."""
+    torch.manual_seed(settings.training.seed)
+
+    def task() -> LanguageModelTask:
+        return LanguageModelTask(
+            model.network,
+            model.member,
+            settings.lanes,
+            settings.regularization,
+            settings.training.batch_size,
+            settings.training.seed,
+            training,
+            validation,
+        )
+
+    part = f"language_model.{model.member.direction}"
+    return train_part(run, part, model.network, task, settings.training, precision)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import psutil
 import torch
 
@@ -15,13 +17,24 @@ SHARE_OF_FREE_MEMORY = 0.5
 """Of the memory free at the start, what the activations of one batch may take."""
 
 
-def resolve_machine(run: RunFolder, training: TrainingConfig) -> tuple[torch.device, Precision]:
+class Machine(NamedTuple):
+    """What a run computes on, and how."""
+
+    device: torch.device
+    precision: Precision
+
+    def record(self) -> dict[str, str]:
+        """Return what belongs in the run's record."""
+        return {"precision": self.precision, "device": self.device.type}
+
+
+def resolve_machine(run: RunFolder, training: TrainingConfig) -> Machine:
     """Settle device, precision and threads for the whole run, resumed or not."""
     keep_freed_memory()
     device = resolve_device(training.device)
     precision = run.resolve_once("precision", resolve_precision(training.precision, device))
     torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))
-    return device, precision
+    return Machine(device, precision)
 
 
 def chunks_in_memory(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ulmfit.config.artefact import Member
-from ulmfit.config.model import EncoderConfig, preset
+from ulmfit.config.model import Direction, EncoderConfig, preset
 from ulmfit.config.stages import PretrainConfig, directions_of
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.sources import read_many
@@ -36,30 +36,35 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
     with RunFolder(config, quiet) as run:
-        device, precision = resolve_machine(run, config.training)
+        machine = resolve_machine(run, config.training)
         tokenizer = _tokenizer(config, run)
         training, validation = _stores(config, tokenizer, run)
-        encoder = _shape(config, tokenizer.vocab_size)
         models: list[LanguageModel] = []
         results: dict[str, Any] = {}
         for direction in directions_of(config.directions):
-            member = Member(direction=direction, prefix=direction, begin_mark=config.begin_mark)
-            torch.manual_seed(config.training.seed)
-            dropout = config.dropout.scaled(config.dropout_multiplier)
-            network = LanguageModelNetwork(encoder, dropout).to(device)
+            model = _new_model(config, tokenizer, direction)
+            model.network.to(machine.device)
             results[direction] = train_language_model(
-                run, network, member, config, (training, None), (validation, None), precision
+                run, model, config, (training, None), (validation, None), machine.precision
             )
-            models.append(LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt))
+            models.append(model)
         data = [
             describe_store("training", config.texts, training),
             describe_store("validation", [config.validation or "held out"], validation),
         ]
-        resolved = {"precision": precision, "device": device.type}
-        models[0].run = {"pretrain": run_record(config, data, results, resolved)}
+        models[0].run = {"pretrain": run_record(config, data, results, machine.record())}
         save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
-        run.remove()
+        run.close()
         return run.output
+
+
+def _new_model(config: PretrainConfig, tokenizer: Tokenizer, direction: Direction) -> LanguageModel:
+    """Return a language model of random weights, the same for the same seed."""
+    torch.manual_seed(config.training.seed)
+    dropout = config.dropout.scaled(config.dropout_multiplier)
+    network = LanguageModelNetwork(_shape(config, tokenizer.vocab_size), dropout)
+    member = Member(direction=direction, prefix=direction, begin_mark=config.begin_mark)
+    return LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt)
 
 
 def _shape(config: PretrainConfig, vocab_size: int) -> EncoderConfig:

@@ -2,7 +2,8 @@
 
 `OUTPUT.run` stands beside the artefact to be. A part (the forward language model, the backward
 classifier) leaves `PART.checkpoint` while it trains and `PART.finished` when it is done; the
-artefact is made of the finished parts, and then the folder goes.
+artefact is made of the finished parts, and then the folder goes; the log stays, as
+`OUTPUT.log.jsonl`.
 """
 
 from __future__ import annotations
@@ -86,9 +87,10 @@ class RunFolder:
         if error is not None and not self._can_go_on():
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
-        if isinstance(error, OSError) and self._is_of_this_run(error):
+        refused = error.__cause__ if isinstance(error, ArtefactError) else error
+        if isinstance(refused, OSError) and self._is_of_this_run(refused):
             raise ArtefactError(
-                f"{self.output}: cannot be written: {error}; make room for it, then go on with "
+                f"{self.output}: cannot be written: {refused}; make room for it, then go on with "
                 "--resume"
             ) from None
 
@@ -129,8 +131,14 @@ class RunFolder:
                 "discard the run with --overwrite"
             )
 
+    def close(self) -> None:
+        """Keep the log beside the artefact, which stands, and remove the working folder."""
+        if self.log.size():
+            os.replace(self.path / LOG, self.output.with_name(f"{self.output.name}.{LOG}"))
+        self.remove()
+
     def remove(self) -> None:
-        """Remove the working folder: the artefact stands."""
+        """Remove the working folder."""
         # Without its settings, what a kill leaves of the folder is not taken for a run.
         (self.path / SETTINGS).unlink(missing_ok=True)
         shutil.rmtree(self.path)

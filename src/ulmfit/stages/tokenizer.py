@@ -34,5 +34,5 @@ def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Pat
         )
         files = {"tokenizer.json": tokenizer.to_json()}
         write_folder(run.output, artefact, files, card(artefact), overwrite=run.overwrite)
-        run.remove()
+        run.close()
     return run.output

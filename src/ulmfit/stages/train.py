@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ulmfit.config.artefact import Task
+from ulmfit.config.model import EncoderConfig
 from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
@@ -25,18 +26,19 @@ from ulmfit.data.token_store import (
 from ulmfit.errors import ConfigError
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.text_classifier import ClassifierMember, TextClassifier, in_order
+from ulmfit.models.reading import in_order
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.stages.classification import ClassificationTask, LabelledIds, class_weights
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, train_language_model
-from ulmfit.stages.machine import chunks_in_memory, resolve_machine
+from ulmfit.stages.machine import Machine, chunks_in_memory, resolve_machine
+from ulmfit.stages.part import train_part
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import Precision
-from ulmfit.training.loop import train as run_training
 
 HELD_OUT_EVERY, HELD_OUT_AT_MOST = 20, 200
 """One unlabelled document in so many, up to so many, is held out to measure perplexity."""
@@ -60,33 +62,22 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     """
     _check_machine(config)
     with RunFolder(config, quiet) as run:
-        device, precision = resolve_machine(run, config.classifier.training)
+        machine = resolve_machine(run, config.classifier.training)
         data = _read(config, run)
-        stage = config.language_model
-        dropout = stage.dropout.scaled(stage.dropout_multiplier)
-        models = load_for_training(run, config.pretrained, config.directions, dropout)
-        described = [
-            f"labelled: {Path(config.data).name}: {len(data.training):,} documents to train on, "
-            f"{len(data.validation):,} held out"
-        ]
-        stores = None
-        if not stage.skip:
-            stores = _stores(config, data, models[0].tokenizer, run)
-            described.append(
-                describe_store("text", [config.data, *config.unlabelled], stores[0][0])
-            )
+        models = load_for_training(run, config, settings=config.language_model)
+        text = _text(config, data, models[0].tokenizer, run)
+        chunks = _gradient_chunks(config.classifier, models[0].config, run, machine)
         members: list[ClassifierMember] = []
         results: dict[str, Any] = {}
         for model in models:
             direction = model.member.direction
-            model.network.to(device)
-            if stores is not None:
-                torch.manual_seed(stage.training.seed)
+            model.network.to(machine.device)
+            if text is not None:
                 results[f"language model, {direction}"] = train_language_model(
-                    run, model.network, model.member, stage, *stores, precision
+                    run, model, config.language_model, *text, machine.precision
                 )
-            member, results[f"classifier, {direction}"] = _classifier(
-                config, run, data, model, device, precision
+            member, results[f"classifier, {direction}"] = _train_classifier(
+                run, model, config.classifier, data, chunks, machine.precision
             )
             members.append(member)
         classifier = TextClassifier(
@@ -96,11 +87,11 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
             head=config.classifier.head,
             bptt=config.classifier.bptt,
         )
-        resolved = {"precision": precision, "device": device.type}
-        record = run_record(config, described, results, resolved)
+        resolved = {**machine.record(), "gradient_chunks": chunks}
+        record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = {**models[0].run, "train": record}
         classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
-        run.remove()
+        run.close()
         return run.output
 
 
@@ -154,51 +145,46 @@ def _fingerprint(training: Sequence[Document], validation: Sequence[Document]) -
     )
 
 
-def _classifier(
-    config: TrainConfig,
+def _gradient_chunks(
+    settings: ClassifierStage, encoder: EncoderConfig, run: RunFolder, machine: Machine
+) -> int:
+    """Return how many last chunks of a document get gradients, the same when resumed."""
+    if settings.gradient_chunks != "auto":
+        return settings.gradient_chunks
+    batch_size = settings.training.batch_size
+    at_hand = chunks_in_memory(encoder, batch_size, settings.bptt, machine.device)
+    chunks: int = run.resolve_once("gradient_chunks", at_hand)
+    return chunks
+
+
+def _train_classifier(
     run: RunFolder,
-    data: LabelledData,
     model: LanguageModel,
-    device: torch.device,
+    settings: ClassifierStage,
+    data: LabelledData,
+    gradient_chunks: int,
     precision: Precision,
 ) -> tuple[ClassifierMember, dict[str, Any]]:
     """Train the classifier of one direction from its language model (stage 3)."""
-    settings = config.classifier
     torch.manual_seed(settings.training.seed)
     dropout = settings.dropout.scaled(settings.dropout_multiplier)
     network = ClassifierNetwork(model.config, dropout, settings.head, len(data.labels))
     network.encoder.load_state_dict(model.network.encoder.state_dict())
-    network.to(device)
-    member = ClassifierMember(model.member, network)
+    network.to(model.device)
+
+    def task() -> ClassificationTask:
+        return ClassificationTask(
+            network,
+            settings,
+            gradient_chunks,
+            _labelled_ids(data.training, data.labels, model),
+            _labelled_ids(data.validation, data.labels, model),
+            data.labels,
+        )
+
     part = f"classifier.{model.member.direction}"
-    done = run.finished(part)
-    if done is not None:
-        network.load_state_dict(done[0])
-        return member, done[1]
-    chunks = settings.gradient_chunks
-    if chunks == "auto":
-        batch_size = settings.training.batch_size
-        at_hand = chunks_in_memory(model.config, batch_size, settings.bptt, device)
-        chunks = run.resolve_once("gradient_chunks", at_hand)
-    task = ClassificationTask(
-        network,
-        settings,
-        chunks,
-        _labelled_ids(data.training, data.labels, model),
-        _labelled_ids(data.validation, data.labels, model),
-        data.labels,
-    )
-    results = run_training(
-        task,
-        settings.training,
-        title=part,
-        precision=precision,
-        log=run.log,
-        checkpoint=run.checkpoint(part),
-    )
-    results = {**results, "gradient_chunks": chunks}
-    run.finish(part, network.state_dict(), results)
-    return member, results
+    results = train_part(run, part, network, task, settings.training, precision)
+    return ClassifierMember(model.member, network), results
 
 
 def _labelled_ids(
@@ -209,13 +195,15 @@ def _labelled_ids(
     return LabelledIds(in_order(ids, model.member), label_ids(documents, labels))
 
 
-def _stores(
+def _text(
     config: TrainConfig, data: LabelledData, tokenizer: Tokenizer, run: RunFolder
-) -> tuple[Documents, Documents | None]:
-    """Return the text to fine-tune on and the text to measure perplexity on.
+) -> tuple[Documents, Documents | None] | None:
+    """Return the text of stage 2 and the text to measure perplexity on; None if it is skipped.
 
     Held out are the labelled validation documents and a few of the unlabelled ones.
     """
+    if config.language_model.skip:
+        return None
     labelled = [document.text for document in (*data.training, *data.validation)]
     unicode = UnicodeCheck(config.reading.strict)
 
@@ -244,3 +232,17 @@ def _held_out(store: TokenStore, training: int, labelled: int) -> np.ndarray:
     """Return the indices of the documents of `store` that the language model is measured on."""
     unlabelled = np.arange(labelled, len(store), HELD_OUT_EVERY)[:HELD_OUT_AT_MOST]
     return np.concatenate([np.arange(training, labelled), unlabelled])
+
+
+def _described(
+    config: TrainConfig, data: LabelledData, text: tuple[Documents, Documents | None] | None
+) -> list[str]:
+    """Return a line for the labelled documents and one for the text of stage 2."""
+    lines = [
+        f"labelled: {Path(config.data).name}: {len(data.training):,} documents to train on, "
+        f"{len(data.validation):,} held out"
+    ]
+    if text is not None:
+        (store, _), _ = text
+        lines.append(describe_store("text", [config.data, *config.unlabelled], store))
+    return lines

@@ -12,7 +12,7 @@ from ulmfit.errors import ConfigError
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str | torch.device) -> torch.device:
     """Return the device called `name`; `auto` takes a GPU if there is one.
 
     Raises `ConfigError` if there is no such device.

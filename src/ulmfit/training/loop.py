@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -168,6 +168,7 @@ class _Run:
         self.trainable: tuple[int, ...] | None = None
         self.rate_scale = 0.0  # the mean over the batches of a step
         self.saved = 0
+        self.began = Progress()  # where this process took the run up, for its speed
         self.steps_since_saved, self.last_saved = 0, time.monotonic()
 
     def train(self) -> None:
@@ -253,9 +254,11 @@ class _Run:
 
     def report(self, bar: ProgressBar) -> None:
         """Tell people and programs how the run goes."""
-        progress = self.progress
-        speed = progress.tokens / max(progress.seconds, 1e-9)
-        left = progress.seconds / progress.index * (self.plan.batches - progress.index)
+        progress, began = self.progress, self.began
+        seconds = max(progress.seconds - began.seconds, 1e-9)
+        speed = (progress.tokens - began.tokens) / seconds
+        batches_left = self.plan.batches - progress.index
+        left = seconds / (progress.index - began.index) * batches_left
         bar.update(progress.index, f"loss {progress.mean_loss:.3f}  {speed:,.0f} tokens/s", left)
         if progress.index % STEPS_BETWEEN_LOG_LINES == 0:
             self.log.write(
@@ -343,6 +346,6 @@ class _Run:
         self.best_weights = parts.get("best", {})
         self.log.cut(self.progress.log_bytes)
         restore_random_state(parts["random"])
-        self.saved = self.progress.index
+        self.began, self.saved = replace(self.progress), self.progress.index
         self.log.write("resumed", part=self.title, batch=self.saved, batches=self.plan.batches)
         self.log.say(f"{self.title}: goes on from batch {self.saved}")

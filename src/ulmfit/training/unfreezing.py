@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from ulmfit.errors import ConfigError
 
@@ -66,17 +65,6 @@ def unfreezing_plan(name: str, groups: int, epochs: float) -> Plan:
     raise ConfigError(
         f"setting 'unfreezing': found {name!r}; choose gradual, published, last, chain_thaw or full"
     )
-
-
-def phase_at(plan: Plan, epoch: float) -> tuple[int, Phase]:
-    """Return the index and the phase that `epoch`, counted from 0.0, falls into.
-
-    A phase begins with its first moment; at the end of the plan and after, the last one holds.
-    """
-    for index, end in enumerate(accumulate(phase.epochs for phase in plan)):
-        if epoch < end:
-            return index, plan[index]
-    return len(plan) - 1, plan[-1]
 
 
 def _phases(trainable: Sequence[tuple[int, ...]], epochs: float, own_cycles: bool) -> Plan:
