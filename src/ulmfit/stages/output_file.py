@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from typing import TextIO
 
 from ulmfit.errors import DataError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says when a disk takes no more, whichever file it was."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
     """Open `path` for writing; it takes its name, and replaces another file, at the end only.
 
     After an error inside the context nothing is left behind. Raises `DataError` if a file cannot
-    be made there.
+    be made there, or if the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -33,5 +37,11 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror}; make room, or choose another --output"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)

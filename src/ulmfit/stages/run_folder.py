@@ -8,7 +8,6 @@ artefact is made of the finished parts, and then the folder goes; the log stays,
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
 from ulmfit.models.folder import check_replaceable
+from ulmfit.stages.output_file import NO_ROOM
 from ulmfit.training.checkpoint import load_checkpoint, save_checkpoint
 from ulmfit.training.log import RunLog
 
@@ -33,9 +33,6 @@ INTERVALS = (".checkpoint_minutes", ".checkpoint_steps")
 
 SETTINGS, RESOLVED, LOG, TOKENIZER = "settings.json", "resolved.json", "log.jsonl", "tokenizer.json"
 CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says when a disk takes no more, whichever file it was."""
 
 
 class RunFolder:
