@@ -68,12 +68,13 @@ def test_the_configuration_can_be_read_by_people_and_by_any_json_reader(model: P
     assert list(json.loads(text))[-1] == "sha256"
 
 
-def test_files_are_copied_from_paths(tmp_path: Path) -> None:
-    weights = tmp_path / "weights"
-    weights.write_bytes(b"w" * (3 * folders._BLOCK + 1))
-    write_folder(tmp_path / "model", CONFIG, {**FILES, "model.safetensors": weights}, "")
-    read_config(tmp_path / "model")
-    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights.read_bytes()
+def test_a_file_may_be_written_by_what_has_its_content(tmp_path: Path) -> None:
+    def write_weights(path: Path) -> None:
+        path.write_bytes(b"weights")
+
+    write_folder(tmp_path / "model", CONFIG, {**FILES, "model.safetensors": write_weights}, "")
+    assert read_config(tmp_path / "model").files["model.safetensors"].bytes == 7
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_model_without_its_weights_is_not_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,6 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 
 _AGAIN = "get or make the folder again"
-_BLOCK = 1 << 20
 _PATIENCE = 60.0
 
 
@@ -108,19 +107,22 @@ def _json(values: Mapping[str, Any]) -> bytes:
 
 # Writing
 
+Content = bytes | Callable[[Path], None]
+"""What is in a file, or what writes it."""
+
 
 def write_folder(
     folder: str | Path,
     config: ArtefactConfig,
-    files: Mapping[str, bytes | Path],
+    files: Mapping[str, Content],
     card: str,
     overwrite: bool = False,
 ) -> None:
     """Write the model as `folder`: whole, or not at all.
 
-    `files` gives each file's content, or a file to copy; their sizes and hashes take the place
-    of `config.files`. Numbers in `config.run` that are not finite become null. With `overwrite`
-    a model folder that is already there is replaced.
+    `files` gives each file's content, or what writes it to a path; their sizes and hashes take
+    the place of `config.files`. Numbers in `config.run` that are not finite become null. With
+    `overwrite` a model folder that is already there is replaced.
 
     Raises `ArtefactError` if `folder` is there and may not be replaced: without `overwrite`, or
     when it is not a model folder or holds anything else; and if the system refuses to write it, for
@@ -140,7 +142,7 @@ def write_folder(
 
 
 def _write_whole(
-    folder: Path, config: ArtefactConfig, files: Mapping[str, bytes | Path], card: str
+    folder: Path, config: ArtefactConfig, files: Mapping[str, Content], card: str
 ) -> None:
     """Write the model beside `folder`, then give it its name."""
     partial = _beside(folder, "partial")
@@ -153,9 +155,7 @@ def _write_whole(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fill(
-    folder: Path, config: ArtefactConfig, files: Mapping[str, bytes | Path], card: str
-) -> None:
+def _fill(folder: Path, config: ArtefactConfig, files: Mapping[str, Content], card: str) -> None:
     records = {name: _write_file(folder / name, files[name]) for name in sorted(files)}
     _write_file(folder / CARD, card.encode("utf-8", "replace"))
     values = to_dict(replace(config, files=records))
@@ -165,26 +165,16 @@ def _fill(
     _flush_folder(folder)
 
 
-def _write_file(path: Path, content: bytes | Path) -> FileRecord:
-    """Write or copy `content` to `path` and to the disk itself."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
-        for block in _blocks(content):
-            file.write(block)
-            digest.update(block)
-            size += len(block)
-        file.flush()
-        os.fsync(file.fileno())
-    return FileRecord(bytes=size, sha256=digest.hexdigest())
-
-
-def _blocks(content: bytes | Path) -> Iterator[bytes]:
+def _write_file(path: Path, content: Content) -> FileRecord:
+    """Write `content` to `path` and to the disk itself."""
     if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block
+        path.write_bytes(content)
+    else:
+        content(path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(bytes=path.stat().st_size, sha256=digest)
 
 
 def check_replaceable(folder: Path, overwrite: bool) -> None:

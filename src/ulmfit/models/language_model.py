@@ -20,7 +20,7 @@ from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.reading import encode_documents, in_order, score_documents
-from ulmfit.models.weights import load_into, prefixed, restore, store
+from ulmfit.models.weights import load_into, prefixed, restore, weights_file
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text
 from ulmfit.training.device import resolve_device
@@ -203,7 +203,7 @@ def save_language_models(
         run=first.run,
     )
     files = {
-        "model.safetensors": store(tensors, storage),
+        "model.safetensors": weights_file(tensors, storage),
         "tokenizer.json": first.tokenizer.to_json(),
     }
     write_folder(folder, config, files, card(config), overwrite=overwrite)

@@ -20,7 +20,7 @@ from ulmfit.models.card import card
 from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
-from ulmfit.models.weights import load_into, prefixed, restore, store
+from ulmfit.models.weights import load_into, prefixed, restore, weights_file
 from ulmfit.nn.objectives import probabilities
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
@@ -113,7 +113,7 @@ class TextClassifier:
             run=self.run,
         )
         files = {
-            "model.safetensors": store(tensors, storage),
+            "model.safetensors": weights_file(tensors, storage),
             "tokenizer.json": self.tokenizer.to_json(),
         }
         write_folder(folder, config, files, card(config), overwrite=overwrite)

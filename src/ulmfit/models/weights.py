@@ -6,12 +6,16 @@ integers stay as they are. Whatever the storage, what is read back is float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ulmfit.config.artefact import Storage
@@ -21,8 +25,8 @@ _SCALE = ".scale"
 _LARGEST_FLOAT16 = torch.finfo(torch.float16).max
 
 
-def store(tensors: Mapping[str, Tensor], storage: Storage) -> bytes:
-    """Return `tensors` as the content of a safetensors file.
+def weights_file(tensors: Mapping[str, Tensor], storage: Storage) -> Callable[[Path], None]:
+    """Return what writes `tensors` as a safetensors file to the path it is given.
 
     In `int8` a matrix [rows, columns] becomes int8 [rows, columns] and float32 [rows, 1] under
     `NAME.scale`, their product within half a scale of the matrix; `float16` rounds matrices.
@@ -33,7 +37,16 @@ def store(tensors: Mapping[str, Tensor], storage: Storage) -> bytes:
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         stored.update(_stored(name, tensor.detach().cpu().contiguous(), storage))
-    return safetensors.torch.save(stored)
+    return partial(_write, stored)
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # which hides what the system said
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
@@ -73,19 +86,15 @@ def quantize(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return (matrix / scale).round().to(torch.int8), scale
 
 
-def restore(source: Path | bytes) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, or of its content: float32, or integers as stored.
+def restore(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file: float32, or integers as stored.
 
     Raises `ArtefactError` if it cannot be read.
     """
     try:
-        if isinstance(source, bytes):
-            stored = safetensors.torch.load(source)
-        else:
-            stored = safetensors.torch.load_file(source)
+        stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        where = "weights" if isinstance(source, bytes) else source
-        raise ArtefactError(f"{where}: cannot be read ({error}); get them again") from None
+        raise ArtefactError(f"{path}: cannot be read ({error}); get it again") from None
     return {
         name: _restored(tensor, stored.get(name + _SCALE))
         for name, tensor in stored.items()
