@@ -1,0 +1,232 @@
+"""Files that `torch.save` wrote, read without running anything that is in them.
+
+Two layouts: an archive in the zip format (PyTorch 1.6 and later) and, before it, pickles one behind
+the other, followed by the weights. A tensor is returned as a `StoredTensor`, whose weights are read
+when they are asked for: what nobody asks for, such as the state of an optimiser, costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ulmfit.errors import ArtefactError
+from ulmfit.interop.safe_pickle import CONTAINERS, Names, load_plain
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""The number that the older layout opens with."""
+
+_LOCAL_HEADER = b"PK\x03\x04"
+_AGAIN = "get the file again"
+
+
+class Place(NamedTuple):
+    """Where weights stand in a file."""
+
+    begin: int
+    size: int
+    """Bytes."""
+    crc: int | None
+    """Their CRC-32, where the layout keeps one."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Numbers of one type in a file; several tensors may share them."""
+
+    path: Path
+    key: str
+    dtype: torch.dtype
+    count: int
+    place: Callable[[str], Place]
+    """Finds them by their key."""
+
+    def read(self) -> Tensor:
+        """Return the numbers [count]. Raises `ArtefactError` if they are not whole."""
+        begin, size, crc = self.place(self.key)
+        if self.count * self.dtype.itemsize != size:
+            raise ArtefactError(
+                f"{self.path}: weights {self.key} have {size:,} bytes, which is not what the "
+                f"pickle says; {_AGAIN}"
+            )
+        if begin + size > self.path.stat().st_size:
+            raise ArtefactError(f"{self.path}: truncated within weights {self.key}; {_AGAIN}")
+        numbers = torch.empty(self.count, dtype=self.dtype)
+        view = memoryview(numbers.view(torch.uint8).numpy())
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            file.readinto(view)
+        if crc is not None and zlib.crc32(view) != crc:
+            raise ArtefactError(f"{self.path}: weights {self.key} are altered; {_AGAIN}")
+        return numbers
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a file, not read yet."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """Return the tensor, on the CPU. Raises `ArtefactError` if its weights are not whole."""
+        return self.storage.read().as_strided(self.shape, self.stride, self.offset)
+
+
+def read_torch_file(path: Path) -> Any:
+    """Return what is in the file: dictionaries, lists, strings, numbers, and `StoredTensor`.
+
+    Raises `ArtefactError` if it is damaged, of neither layout, or holds anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            is_archive = file.read(4) == _LOCAL_HEADER
+            file.seek(0)
+            return _read_archive(path, file) if is_archive else _read_legacy(path, file)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+# The two layouts
+
+
+def _read_archive(path: Path, file: BinaryIO) -> Any:
+    try:
+        archive = zipfile.ZipFile(file)
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            raise ArtefactError(f"{path}: an archive, but not of PyTorch; give a file of weights")
+        _refuse_compressed(path, archive)
+        folder = pickles[0].removesuffix("data.pkl")
+        order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in entries else b""
+        program = archive.read(pickles[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+        raise ArtefactError(f"{path}: a damaged archive ({error}); {_AGAIN}") from None
+    _refuse_big_endian(path, order == b"big")
+
+    def place(key: str) -> Place:
+        entry = entries.get(f"{folder}data/{key}")
+        if entry is None:
+            raise ArtefactError(f"{path}: weights {key} are missing; {_AGAIN}")
+        with path.open("rb") as again:
+            again.seek(entry.header_offset)
+            header = again.read(30)
+        if len(header) < 30 or not header.startswith(_LOCAL_HEADER):
+            raise ArtefactError(f"{path}: a damaged archive (no header); {_AGAIN}")
+        begin = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+        return Place(begin, entry.file_size, entry.CRC)
+
+    pointed_to = _storages(path, place)
+    return load_plain(io.BytesIO(program), str(path), NAMES, pointed_to)
+
+
+def _refuse_compressed(path: Path, archive: zipfile.ZipFile) -> None:
+    """A compressed entry may be a bomb, and PyTorch writes none."""
+    for entry in archive.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise ArtefactError(
+                f"{path}: '{entry.filename}' is compressed, which PyTorch never does; not read"
+            )
+
+
+def _read_legacy(path: Path, file: BinaryIO) -> Any:
+    where = str(path)
+    if load_plain(file, where) != LEGACY_MAGIC:
+        raise ArtefactError(f"{path}: a pickle, but not of PyTorch; give a file of weights")
+    load_plain(file, where)  # the version of the layout
+    machine = load_plain(file, where)
+    _refuse_big_endian(path, isinstance(machine, dict) and not machine.get("little_endian", True))
+    places: dict[str, Place] = {}
+
+    def place(key: str) -> Place:
+        if key not in places:
+            raise ArtefactError(f"{path}: weights {key} are missing; {_AGAIN}")
+        return places[key]
+
+    item_bytes: dict[str, int] = {}
+    storages = _storages(path, place)
+
+    def pointed_to(pointer: Any) -> Storage:
+        storage = storages(pointer)
+        item_bytes[storage.key] = storage.dtype.itemsize
+        return storage
+
+    value = load_plain(file, where, NAMES, pointed_to)
+    for key in map(str, load_plain(file, where)):
+        count = file.read(8)
+        if len(count) < 8 or key not in item_bytes:
+            raise ArtefactError(f"{path}: truncated before weights {key}; {_AGAIN}")
+        size = max(0, struct.unpack("<q", count)[0]) * item_bytes[key]
+        places[key] = Place(file.tell(), size, None)
+        file.seek(size, io.SEEK_CUR)
+    return value
+
+
+def _refuse_big_endian(path: Path, found: bool) -> None:
+    if found:
+        raise ArtefactError(f"{path}: written on a big-endian machine; save it anew on another")
+
+
+# What the pickle's names and pointers stand for
+
+
+def _storages(path: Path, place: Callable[[str], Place]) -> Callable[[Any], Storage]:
+    """Return what turns a pickle's pointer into the numbers it points to."""
+
+    def pointed_to(pointer: Any) -> Storage:
+        kind, dtype, key, _, count, *view = pointer
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or type(count) is not int:
+            raise ValueError("a pointer to no weights")
+        if any(part is not None for part in view):
+            raise ValueError("a view of weights, from before PyTorch 0.4")
+        return Storage(path, str(key), dtype, count, place)
+
+    return pointed_to
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
+    """Stand for `torch._utils._rebuild_tensor_v2`: check the numbers, and keep them."""
+    if not isinstance(storage, Storage) or len(shape) != len(stride):
+        raise ValueError("a tensor without weights")
+    if not all(type(number) is int and number >= 0 for number in (offset, *shape, *stride)):
+        raise ValueError("a tensor of no possible shape")
+    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if math.prod(shape) > 0 and last >= storage.count:
+        raise ValueError("a tensor that reaches beyond its weights")
+    return StoredTensor(storage, offset, tuple(shape), tuple(stride))
+
+
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+NAMES: Names = {
+    **CONTAINERS,
+    **{("torch", name): dtype for name, dtype in _DTYPES.items()},
+    ("torch._utils", "_rebuild_tensor"): _rebuild,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+}
+"""All that a file of weights may ask for."""
