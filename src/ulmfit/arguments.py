@@ -50,6 +50,9 @@ COMMON = {
 
 FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
 
+LEADING = "sources"
+"""The setting whose option may be left out where its values come first."""
+
 
 def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tuple[T, bool]:
     """Return the configuration `cls` of `ulmfit COMMAND`, and whether it is to be quiet.
@@ -75,6 +78,8 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
 def _given(cls: type, command: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the settings on the command line, and no others, nested as the classes are."""
     options = {"--config": True, **dict.fromkeys(FLAGS, False), **dict(_options(cls))}
+    if arguments and not arguments[0].startswith("-") and _option(LEADING) in options:
+        arguments = [_option(LEADING), *arguments]
     typed_dict: Any = TypedDict
     form = typed_dict(cls.__name__, {**_members(cls, None), **COMMON}, total=False)
     parsed: Any = tyro.cli(

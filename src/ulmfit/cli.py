@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
+    "convert": ("ConvertConfig", "ulmfit.interop.convert", "convert"),
     "inspect": ("InspectConfig", "ulmfit.stages.inspect", "inspect"),
 }
 """Settings of each command, and the module and function that carry it out.

@@ -33,6 +33,7 @@ GIVEN = {
     "evaluate": ["--model", "m", "--data", "d.csv"],
     "predict": ["--model", "m"],
     "generate": ["--model", "m"],
+    "convert": ["--sources", "a.txt", "--output", "out"],
     "inspect": ["--model", "m"],
 }
 """What each command cannot do without."""
@@ -161,9 +162,14 @@ def test_what_is_not_given_keeps_its_default(command: str, calls: list[tuple[Any
     cls = settings_of(command)
     options = dict(zip(GIVEN[command][::2], GIVEN[command][1::2], strict=True))
     named: dict[str, Any] = {name.removeprefix("--"): value for name, value in options.items()}
-    if "texts" in named:
-        named["texts"] = ("a.txt",)
+    for several in named.keys() & {"texts", "sources"}:
+        named[several] = ("a.txt",)
     assert calls == [(cls(**named), False)]
+
+
+def test_sources_may_stand_in_front(calls: list[tuple[Any, bool]]) -> None:
+    assert main(["convert", "a.pth", "b.pth", "--vocab", "v.pkl", "--output", "out"]) == 0
+    assert calls[0][0].sources == ("a.pth", "b.pth") and calls[0][0].vocab == "v.pkl"
 
 
 def test_values_of_every_type(calls: list[tuple[Any, bool]]) -> None:

@@ -335,6 +335,37 @@ class GenerateConfig:
 
 
 @settings
+class ConvertConfig:
+    """Turn models of fastai into a model folder, or a language model into fastai's files."""
+
+    sources: tuple[str, ...]
+    """Files of weights that fastai saved, or archives of them (`.tgz`), one for each direction;
+    with `to`, the folder of a language model. May be given without `--sources`, in front."""
+
+    output: str
+    """Folder to write."""
+
+    vocab: str | None = None
+    """The words that the weights go with: a pickled or JSON list, or a text file with a word a
+    line. An archive may hold it."""
+
+    direction: Direction | None = None
+    """Which way the source reads, where its name does not tell (`fwd`, `bwd`)."""
+
+    labels: tuple[str, ...] = ()
+    """Classes of a classifier, in the order of fastai's `dls.vocab`."""
+
+    to: Literal["ulmfit", "fastai-2"] = "ulmfit"
+    """What to write: a model folder, or weights and vocabulary as fastai 2 saves them."""
+
+    overwrite: bool = False
+    """Replace a model folder at `output`."""
+
+    storage: Storage = "float32"
+    """How the finished folder stores its matrices."""
+
+
+@settings
 class InspectConfig:
     """Tell what a model folder holds, after checking that it is whole."""
 

@@ -17,8 +17,9 @@ class TokenizerConfig:
     """`bpe`: byte-level byte-pair encoding, lossless in any script.
     `word`: words after text rules, rare ones unknown (fastai's manner)."""
 
-    vocab_size: Annotated[int, Field(ge=300)] = 16_000
-    """Largest number of ids, special tokens included. Paper: 30,000 or 60,000 words."""
+    vocab_size: Annotated[int, Field(ge=8)] = 16_000
+    """Largest number of ids, special tokens included; `bpe` needs 300. Paper: 30,000 or 60,000
+    words."""
 
     min_frequency: Annotated[int, Field(ge=1)] = 2
     """Pieces or words seen less often in the sample are left out. fastai: 3."""

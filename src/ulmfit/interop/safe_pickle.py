@@ -99,10 +99,11 @@ def _pickle_at(file: BinaryIO, where: str) -> bytes:
     start = file.tell()
     reader = _Limited(file)
     try:
-        for instruction, argument, _ in pickletools.genops(reader):
+        # It reads, and reads lines, and asks no more of a file.
+        for instruction, argument, _ in pickletools.genops(reader):  # type: ignore[arg-type]
             if instruction.name in REFUSED:
                 raise ValueError(f"instruction {instruction.name}")
-            if instruction.name.endswith("PUT") and int(argument) > reader.bytes_read:
+            if instruction.name.endswith("PUT") and (argument or 0) > reader.bytes_read:
                 raise ValueError(f"{argument} memories")
     except Exception as error:  # pickletools, too, may raise anything
         raise ArtefactError(f"{where}: {_damaged(error)}") from None

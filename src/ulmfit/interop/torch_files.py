@@ -62,7 +62,7 @@ class Storage:
         if begin + size > self.path.stat().st_size:
             raise ArtefactError(f"{self.path}: truncated within weights {self.key}; {_AGAIN}")
         numbers = torch.empty(self.count, dtype=self.dtype)
-        view = memoryview(numbers.view(torch.uint8).numpy())
+        view = numbers.view(torch.uint8).numpy().data
         with self.path.open("rb") as file:
             file.seek(begin)
             file.readinto(view)

@@ -16,7 +16,7 @@ from ulmfit.config.artefact import ArtefactConfig, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.card import card
-from ulmfit.models.folder import read_config, resolve, write_folder
+from ulmfit.models.folder import Content, read_config, resolve, write_folder
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.reading import encode_documents, in_order, score_documents
@@ -202,7 +202,7 @@ def save_language_models(
         storage=storage,
         run=first.run,
     )
-    files = {
+    files: dict[str, Content] = {
         "model.safetensors": weights_file(tensors, storage),
         "tokenizer.json": first.tokenizer.to_json(),
     }

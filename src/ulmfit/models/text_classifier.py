@@ -17,7 +17,7 @@ from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.card import card
-from ulmfit.models.folder import read_config, resolve, write_folder
+from ulmfit.models.folder import Content, read_config, resolve, write_folder
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
 from ulmfit.models.weights import load_into, prefixed, restore, weights_file
@@ -112,7 +112,7 @@ class TextClassifier:
             storage=storage,
             run=self.run,
         )
-        files = {
+        files: dict[str, Content] = {
             "model.safetensors": weights_file(tensors, storage),
             "tokenizer.json": self.tokenizer.to_json(),
         }

@@ -23,7 +23,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
-from ulmfit.errors import ArtefactError, DataError
+from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.text.rules import (
     MARKS,
     RULE_SETS,
@@ -37,6 +37,9 @@ from ulmfit.text.unicode import replace_surrogates
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<fld>")
 PAD_ID, UNKNOWN_ID, BEGIN_ID, FIELD_ID = range(4)
+
+SMALLEST_BPE = 300
+"""Ids of a `bpe` tokenizer, at least: the special tokens, the 256 bytes, and some pieces."""
 
 Ids = NDArray[np.int64]
 
@@ -83,8 +86,14 @@ class Tokenizer:
     def train(cls, texts: Iterable[Text], config: TokenizerConfig) -> Tokenizer:
         """Learn a vocabulary in one streaming pass over the first `sample_megabytes` of `texts`.
 
-        The same texts and settings give the same bytes. Raises `DataError` if there is no text.
+        The same texts and settings give the same bytes. Raises `DataError` if there is no text,
+        `ConfigError` for fewer ids than a `bpe` tokenizer needs.
         """
+        if config.kind == "bpe" and config.vocab_size < SMALLEST_BPE:
+            raise ConfigError(
+                f"setting 'tokenizer.vocab_size': found {config.vocab_size}; byte-level pieces "
+                f"need at least {SMALLEST_BPE}"
+            )
         rules = RULE_SETS[config.rules]
         sample = _Sample(texts, int(config.sample_megabytes * 1e6), cls.window)
         library, trainer = _untrained(config)
@@ -95,6 +104,15 @@ class Tokenizer:
                 "hold text"
             )
         return cls.from_json(_finished(library, config), config)
+
+    @classmethod
+    def from_words(cls, words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+        """Build a tokenizer of kind `word` from its words in the order of their ids.
+
+        Raises `ArtefactError` if they do not begin with the special tokens.
+        """
+        library, _ = _untrained(config)
+        return cls.from_json(_with_words(json.loads(library.to_str()), words), config)
 
     @classmethod
     def from_json(cls, stored: str | bytes, config: TokenizerConfig) -> Tokenizer:
@@ -121,6 +139,11 @@ class Tokenizer:
     def sha256(self) -> str:
         """Hash of the bytes of `tokenizer.json`, in hexadecimal."""
         return hashlib.sha256(self._stored).hexdigest()
+
+    def words(self) -> list[str]:
+        """Return the vocabulary as `tokenizer.json` spells it, in the order of the ids."""
+        vocabulary = self._library.get_vocab()
+        return sorted(vocabulary, key=vocabulary.__getitem__)
 
     @property
     def vocab_size(self) -> int:
@@ -307,12 +330,17 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
 def _finished(library: tokenizers.Tokenizer, config: TokenizerConfig) -> bytes:
     """Return the JSON of a trained tokenizer in which no text can match a special token."""
     values = json.loads(library.to_str())
-    values["added_tokens"] = []
+    trained = sorted(values["model"]["vocab"], key=values["model"]["vocab"].get)
     if config.kind == "word":
-        trained = sorted(values["model"]["vocab"], key=values["model"]["vocab"].get)
         marks = MARKS if RULE_SETS[config.rules] else ()
-        words = list(dict.fromkeys((*SPECIAL_TOKENS, *marks, *trained)))[: config.vocab_size]
-        values["model"]["vocab"] = {word: index for index, word in enumerate(words)}
+        trained = list(dict.fromkeys((*SPECIAL_TOKENS, *marks, *trained)))[: config.vocab_size]
+    return _with_words(values, trained)
+
+
+def _with_words(values: dict[str, Any], words: Sequence[str]) -> bytes:
+    """Return the JSON of a tokenizer that has these words and searches for none in text."""
+    values["added_tokens"] = []
+    values["model"]["vocab"] = {word: index for index, word in enumerate(words)}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -1,0 +1,63 @@
+"""A language model of ours as fastai 2 saves one: weights a direction, and one vocabulary."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ulmfit.config.artefact import ArtefactConfig
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.interop.fastai_names import TIED, to_fastai_2
+from ulmfit.interop.vocabulary import FASTAI_NAMES
+from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.language_model import LanguageModel
+
+VOCABULARY = "vocab.pkl"
+
+
+def export_fastai(name: str, output: Path) -> Path:
+    """Write the language model called `name` as `forward.pth`, `backward.pth` and `vocab.pkl`.
+
+    fastai loads a pair of them with `pretrained_fnames=["forward", "vocab"]`, from its folder
+    `models`, into an AWD-LSTM of the same shape.
+
+    Raises `ArtefactError` if it is no language model, or if `output` is there or cannot be written.
+    """
+    config: ArtefactConfig = read_config(resolve(name))
+    if config.kind != "language_model":
+        raise ConfigError(f"{name}: holds a {config.kind}; only language models go to fastai")
+    if output.exists():
+        raise ArtefactError(f"{output}: exists already; choose another --output")
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for member in config.members:
+            model = LanguageModel.from_pretrained(name, direction=member.direction)
+            torch.save(fastai_weights(model), partial / f"{member.direction}.pth")
+        with (partial / VOCABULARY).open("wb") as file:
+            pickle.dump(fastai_words(model.tokenizer.words()), file)
+        os.replace(partial, output)
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk so
+        raise ArtefactError(f"{output}: cannot be written: {error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return output
+
+
+def fastai_weights(model: LanguageModel) -> dict[str, Tensor]:
+    """Return the weights by fastai 2's names, the embedding's matrix under all that it has."""
+    state = model.network.state_dict()
+    tensors = {to_fastai_2(name): tensor for name, tensor in state.items()}
+    return {**tensors, **dict.fromkeys(TIED, tensors["0.encoder.weight"])}
+
+
+def fastai_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a tokenizer of ours with fastai's names for the special tokens."""
+    return [FASTAI_NAMES.get(word, word) for word in words]

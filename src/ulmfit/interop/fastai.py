@@ -1,0 +1,180 @@
+"""Files of weights that fastai saved, read as the weights of our networks.
+
+Weights are matched by name and shape, never by position; what is missing, not expected or of
+another shape is listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
+from ulmfit.errors import ArtefactError
+from ulmfit.interop.fastai_names import (
+    TIED,
+    as_fastai_2,
+    from_fastai_2,
+    is_copy,
+    is_quasi_recurrent,
+    to_fastai_2,
+)
+from ulmfit.interop.torch_files import StoredTensor, read_torch_file
+from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
+
+EMBEDDING, DECODER_BIAS = "encoder.embedding.weight", "head.bias"
+"""Our tensors with a row for each word."""
+
+LEFT_OUT = re.compile(r"head\.bias|head\.blocks\.\d+\.2\.bias|.+\.num_batches_tracked")
+"""Our tensors that a file may lack: zeros take their place."""
+
+
+@dataclass(frozen=True)
+class FastaiModel:
+    """A model in a file of fastai, its weights not read yet."""
+
+    path: Path
+    encoder: EncoderConfig
+    head: ClassifierHeadConfig | None
+    """Of a classifier."""
+
+    classes: int
+    """Of a classifier; otherwise 0."""
+
+    stored: Mapping[str, StoredTensor]
+    """By our names."""
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the weights in float32, integers as they are, by our names.
+
+        What fastai leaves out is added: a bias of zeros.
+
+        Raises `ArtefactError` for weights that are damaged or not finite.
+        """
+        tensors = {name: self._read(name) for name in self.stored}
+        with torch.device("meta"):
+            wanted = self._network().state_dict()
+        for name in wanted.keys() - tensors.keys():
+            tensors[name] = torch.zeros(wanted[name].shape)
+        return {name: tensors[name] for name in wanted}
+
+    def _read(self, name: str) -> Tensor:
+        tensor = self.stored[name].read()
+        if not tensor.is_floating_point():
+            return tensor
+        if not tensor.isfinite().all():
+            raise ArtefactError(
+                f"{self.path}: '{to_fastai_2(name)}' holds NaN or infinite weights; "
+                "get another file"
+            )
+        return tensor.to(torch.float32)
+
+    def _network(self) -> nn.Module:
+        if self.head is None:
+            return LanguageModelNetwork(self.encoder, Dropout())
+        return ClassifierNetwork(self.encoder, Dropout(), self.head, self.classes)
+
+
+def read_fastai(path: Path) -> FastaiModel:
+    """Return the model in a file that fastai 1 or 2, or the scripts of 2018, saved.
+
+    A language model, with or without its optimiser; an encoder; a classifier.
+
+    Raises `ArtefactError` if it is none of these, or lists what is missing, not expected, or of
+    another shape than the rest of the file asks for.
+    """
+    content = read_torch_file(path)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, StoredTensor)
+        for name, tensor in content.items()
+    ):
+        raise ArtefactError(f"{path}: holds no weights by name; give a file that fastai saved")
+    given = {as_fastai_2(name): tensor for name, tensor in content.items()}
+    _refuse_strangers(path, given)
+    own = {from_fastai_2(name): tensor for name, tensor in given.items() if not is_copy(name)}
+    model = _described(path, own)
+    _check_tied(path, given)
+    return model
+
+
+def _refuse_strangers(path: Path, given: Mapping[str, Any]) -> None:
+    """Refuse what is no AWD-LSTM, by its first name that tells."""
+    for name in given:
+        if is_quasi_recurrent(name):
+            raise ArtefactError(f"{path}: '{name}': a QRNN; only models of LSTMs can be converted")
+    if "0.encoder.weight" not in given:
+        first = ", ".join(f"'{name}'" for name in list(given)[:3])
+        raise ArtefactError(
+            f"{path}: no AWD-LSTM of fastai: no embedding, its first weights are {first}; give a "
+            "language model, an encoder or a text classifier"
+        )
+
+
+def _described(path: Path, stored: Mapping[str, StoredTensor]) -> FastaiModel:
+    """Return the model that the shapes tell of, once all of them agree."""
+    vocab_size, embedding_size = _shape(path, stored, EMBEDDING, 2)
+    layers = len(
+        [name for name in stored if re.fullmatch(r"encoder\.layers\.\d+\.weight_hh", name)]
+    )
+    if layers == 0:
+        raise ArtefactError(f"{path}: an embedding without LSTMs; give a whole encoder")
+    hidden_size = _shape(path, stored, "encoder.layers.0.weight_hh", 2)[1]
+    encoder = EncoderConfig(
+        vocab_size=vocab_size, embedding_size=embedding_size, hidden_size=hidden_size, layers=layers
+    )
+    blocks = [name for name in stored if re.fullmatch(r"head\.blocks\.\d+\.2\.weight", name)]
+    outputs = [_shape(path, stored, name, 2)[0] for name in sorted(blocks)]
+    head = ClassifierHeadConfig(hidden_sizes=tuple(outputs[:-1])) if outputs else None
+    model = FastaiModel(path, encoder, head, outputs[-1] if outputs else 0, stored)
+    _check_shapes(model)
+    return model
+
+
+def _shape(path: Path, stored: Mapping[str, StoredTensor], name: str, rank: int) -> tuple[int, ...]:
+    if name not in stored or len(stored[name].shape) != rank:
+        raise ArtefactError(f"{path}: no matrix '{to_fastai_2(name)}'; give a whole model")
+    return stored[name].shape
+
+
+def _check_shapes(model: FastaiModel) -> None:
+    """Refuse a file whose tensors are not those of one network."""
+    with torch.device("meta"):
+        wanted = {n: tuple(t.shape) for n, t in model._network().state_dict().items()}
+    found = {name: tensor.shape for name, tensor in model.stored.items()}
+    faults = [
+        f"missing '{to_fastai_2(name)}'"
+        for name in wanted
+        if name not in found and not LEFT_OUT.fullmatch(name)
+    ]
+    faults += [f"not expected '{to_fastai_2(name)}'" for name in found if name not in wanted]
+    faults += [
+        f"'{to_fastai_2(name)}' is {list(found[name])}, expected {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    if faults:
+        raise ArtefactError(
+            f"{model.path}: not the weights of one AWD-LSTM: {'; '.join(faults)}; get another file"
+        )
+
+
+def _check_tied(path: Path, given: Mapping[str, StoredTensor]) -> None:
+    """Refuse other matrices under the embedding's other names: nothing is dropped unseen."""
+    embedding = given["0.encoder.weight"]
+    for name in TIED:
+        other = given.get(name)
+        if other is None or other == embedding:
+            continue
+        if other.shape != embedding.shape or not torch.equal(other.read(), embedding.read()):
+            raise ArtefactError(
+                f"{path}: '{name}' is not the embedding's matrix; a model whose decoder is not "
+                "tied to its embedding cannot be converted"
+            )

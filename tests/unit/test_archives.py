@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ulmfit.errors import ArtefactError
+from ulmfit.interop.archives import is_archive, unpack
+
+Change = Callable[[tarfile.TarInfo], object]
+
+
+def archive(path: Path, files: dict[str, bytes], change: Change = lambda _: None) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            change(member)
+            tar.addfile(member, io.BytesIO(content) if member.isfile() else None)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "unpacked").mkdir()
+    return tmp_path / "unpacked"
+
+
+@pytest.mark.parametrize("name", ["wt103-fwd.tgz", "wt103.tar.gz", "wt103.tar"])
+def test_names_of_archives(name: str) -> None:
+    assert is_archive(Path(name)) and not is_archive(Path(name + ".pth"))
+
+
+def test_files_are_unpacked_without_their_folders(tmp_path: Path, folder: Path) -> None:
+    files = {"wt103/lstm_fwd.pth": b"weights", "wt103/itos.pkl": b"words"}
+    paths = unpack(archive(tmp_path / "a.tgz", files), folder)
+    assert {path.name: path.read_bytes() for path in paths} == {
+        "lstm_fwd.pth": b"weights",
+        "itos.pkl": b"words",
+    }
+    assert {path.parent for path in paths} == {folder}
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up.pth", "a/../../up.pth", "a\\..\\up.pth"])
+def test_paths_that_lead_out_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    path = archive(tmp_path / "a.tgz", {name: b"x"})
+    with pytest.raises(ArtefactError) as caught:
+        unpack(path, folder)
+    assert str(caught.value) == f"{path}: '{name}' leads out of the archive; not unpacked"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_are_refused(tmp_path: Path, folder: Path, kind: bytes) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        member.type, member.linkname, member.size = kind, "/etc/passwd", 0
+
+    path = archive(tmp_path / "a.tgz", {"lstm.pth": b""}, change)
+    with pytest.raises(ArtefactError, match=r"'lstm\.pth' is a link or a device; not unpacked"):
+        unpack(path, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, folder: Path) -> None:
+    path = archive(tmp_path / "a.tgz", {"lstm.pth": bytes(70 * 2**20)})
+    assert path.stat().st_size < 2**20
+    with pytest.raises(ArtefactError, match="unpacks to far more than its size; not unpacked"):
+        unpack(path, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
+    path = archive(tmp_path / "a.tgz", {"a/lstm.pth": b"1", "b/lstm.pth": b"2"})
+    with pytest.raises(ArtefactError, match=r"holds two files 'lstm\.pth'; give the weights"):
+        unpack(path, folder)
+
+
+@pytest.mark.parametrize("length", [0, 10, 60, -40])
+def test_a_truncated_archive_is_told(tmp_path: Path, folder: Path, length: int) -> None:
+    path = archive(tmp_path / "a.tgz", {"lstm.pth": bytes(range(256)) * 20})
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ArtefactError, match=r"a\.tgz: a damaged archive \(.*\); get it again"):
+        unpack(path, folder)

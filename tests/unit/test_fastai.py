@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
+from ulmfit.errors import ArtefactError
+from ulmfit.interop.fastai import read_fastai
+from ulmfit.interop.fastai_names import as_fastai_2, from_fastai_2, to_fastai_2
+from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
+
+SHAPE = EncoderConfig(vocab_size=30, embedding_size=4, hidden_size=6, layers=3)
+HEAD = ClassifierHeadConfig(hidden_sizes=(5, 7))
+
+Weights = dict[str, Tensor]
+
+
+def language_model() -> Weights:
+    """A language model's weights as fastai 2 has them."""
+    torch.manual_seed(0)
+    state = LanguageModelNetwork(SHAPE, Dropout()).state_dict()
+    weights = {to_fastai_2(name): tensor for name, tensor in state.items()}
+    weights["1.decoder.bias"] = torch.randn(30)
+    return {**weights, "1.decoder.weight": weights["0.encoder.weight"]}
+
+
+def classifier() -> Weights:
+    torch.manual_seed(0)
+    state = ClassifierNetwork(SHAPE, Dropout(), HEAD, classes=3).state_dict()
+    return {
+        to_fastai_2(name).replace("0.", "0.module.", 1) if name.startswith("encoder") else
+        to_fastai_2(name): tensor
+        for name, tensor in state.items()
+    }  # fmt: skip
+
+
+def save(path: Path, weights: object) -> Path:
+    torch.save(weights, path)
+    return path
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_table_of_names_is_reversible(classes: int) -> None:
+    if classes:
+        state = ClassifierNetwork(SHAPE, Dropout(), HEAD, classes).state_dict()
+    else:
+        state = LanguageModelNetwork(SHAPE, Dropout()).state_dict()
+    theirs = [to_fastai_2(name) for name in state]
+    assert [from_fastai_2(name) for name in theirs] == list(state)
+    assert len({*theirs}) == len(state) and not {*theirs} & {*state}
+    assert [as_fastai_2(name) for name in theirs] == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("encoder.weight", "0.encoder.weight"),
+        ("rnns.2.module.bias_hh_l0", "0.rnns.2.module.bias_hh_l0"),
+        ("0.module.rnns.1.weight_hh_l0_raw", "0.rnns.1.weight_hh_l0_raw"),
+        ("0.rnns.12.module.weight_hh_l0_raw", "0.rnns.12.weight_hh_l0_raw"),
+        ("0.encoder_with_dropout.embed.weight", "0.encoder_dp.emb.weight"),
+        ("1.layers.0.2.weight", "1.layers.0.2.weight"),
+        ("something.else", "something.else"),
+    ],
+)
+def test_names_of_other_layouts(name: str, expected: str) -> None:
+    assert as_fastai_2(name) == expected
+
+
+def test_a_classifier_is_read_with_its_head(tmp_path: Path) -> None:
+    weights = classifier()
+    model = read_fastai(save(tmp_path / "clf.pth", weights))
+    assert (model.encoder, model.classes) == (SHAPE, 3)
+    assert model.head is not None and model.head.hidden_sizes == (5, 7)
+    network = ClassifierNetwork(model.encoder, Dropout(), model.head, model.classes)
+    network.load_state_dict(model.read())
+    assert torch.equal(model.read()["head.blocks.2.2.weight"], weights["1.layers.2.2.weight"])
+
+
+def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
+    weights = {name: tensor.half() for name, tensor in language_model().items()}
+    found = read_fastai(save(tmp_path / "lm.pth", weights)).read()
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
+
+
+def swapped(weights: Weights) -> None:
+    for name in list(weights):
+        if name.startswith("0.rnns.1"):
+            other = name.replace("rnns.1", "rnns.2")
+            weights[name], weights[other] = weights[other], weights[name]
+
+
+def not_a_number(weights: Weights) -> None:
+    weights["0.rnns.1.module.bias_ih_l0"][3] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.pop("0.rnns.1.module.bias_ih_l0"),
+            "not the weights of one AWD-LSTM: missing '0.rnns.1.module.bias_ih_l0'; get another",
+        ),
+        (
+            lambda w: w.update({"0.rnns.3.extra": torch.ones(2), "2.other": torch.ones(2)}),
+            "not expected '0.rnns.3.extra'; not expected '2.other'; get another file",
+        ),
+        (
+            lambda w: w.update({"0.rnns.2.module.bias_hh_l0": torch.ones(15)}),
+            "'0.rnns.2.module.bias_hh_l0' is [15], expected [16]; get another file",
+        ),
+        (swapped, "'0.rnns.1.module.bias_ih_l0' is [16], expected [24]"),
+        (
+            lambda w: w.update({"1.decoder.weight": torch.ones(30, 4)}),
+            "'1.decoder.weight' is not the embedding's matrix; a model whose decoder is not tied",
+        ),
+        (
+            lambda w: w.update({"0.rnns.0.layers.0.linear.weight_raw": torch.ones(2)}),
+            "'0.rnns.0.layers.0.linear.weight_raw': a QRNN; only models of LSTMs can be converted",
+        ),
+        (
+            lambda w: w.pop("0.encoder.weight"),
+            "no AWD-LSTM of fastai: no embedding, its first weights are '0.rnns.0.module.weight_ih",
+        ),
+        (
+            lambda w: [w.pop(name) for name in list(w) if "rnns" in name],
+            "an embedding without LSTMs; give a whole encoder",
+        ),
+        (
+            lambda w: w.update({"0.encoder.weight": torch.ones(30)}),
+            "no matrix '0.encoder.weight'; give a whole model",
+        ),
+        (not_a_number, "'0.rnns.1.module.bias_ih_l0' holds NaN or infinite weights"),
+        (lambda w: w.update({"0.rnns.0": "text"}), "holds no weights by name; give a file that"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    tmp_path: Path, change: Callable[[Weights], object], message: str
+) -> None:
+    weights = language_model()
+    change(weights)
+    with pytest.raises(ArtefactError) as caught:
+        read_fastai(save(tmp_path / "lm.pth", weights)).read()
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'lm.pth'}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"model": 3}, {1: torch.ones(2)}])
+def test_what_holds_no_weights_is_told(tmp_path: Path, content: object) -> None:
+    with pytest.raises(ArtefactError, match=r"holds no weights by name|no AWD-LSTM of fastai"):
+        read_fastai(save(tmp_path / "lm.pth", content))
