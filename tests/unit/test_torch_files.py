@@ -5,7 +5,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ulmfit.errors import ArtefactError
+from ulmfit.interop import torch_files
 from ulmfit.interop.torch_files import Storage, StoredTensor, read_torch_file
 
 ARCHIVE, LEGACY = True, False
@@ -63,6 +64,20 @@ def test_every_tensor_comes_back(tmp_path: Path, layout: bool) -> None:
 
 
 @LAYOUTS
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_blocks_are_the_rows(
+    tmp_path: Path, layout: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_files, "BLOCK_NUMBERS", size)
+    found = read_torch_file(save(tmp_path / "w.pth", tensors(), layout))
+    for name, tensor in tensors().items():
+        if tensor.ndim and tensor.numel():
+            blocks = list(found[name].blocks())
+            assert torch.equal(torch.cat(blocks), tensor), name
+            assert all(block.numel() <= max(size, tensor[:1].numel()) for block in blocks), name
+
+
+@LAYOUTS
 def test_plain_values_and_nested_ones_come_back(tmp_path: Path, layout: bool) -> None:
     value = {"model": OrderedDict(a=torch.ones(2)), "opt": {"hypers": [{"lr": 0.1}], "step": 3}}
     found = read(read_torch_file(save(tmp_path / "w.pth", value, layout)))
@@ -75,13 +90,13 @@ def test_what_is_not_asked_for_is_not_read(
     tmp_path: Path, layout: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    before = Storage.read
+    before = Storage.pieces
 
-    def counted(self: Storage) -> Tensor:
+    def counted(self: Storage, size: int) -> Iterator[Tensor]:
         asked.append(self.key)
-        return before(self)
+        return before(self, size)
 
-    monkeypatch.setattr(Storage, "read", counted)
+    monkeypatch.setattr(Storage, "pieces", counted)
     found = read_torch_file(save(tmp_path / "w.pth", tensors(), layout))
     assert asked == []
     found["matrix"].read()

@@ -20,8 +20,8 @@ from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.archives import is_archive, unpack
 from ulmfit.interop.export import export_fastai
-from ulmfit.interop.fastai import DECODER_BIAS, EMBEDDING, FastaiModel, read_fastai
-from ulmfit.interop.vocabulary import moved_rows, our_words, read_vocabulary, rows_of
+from ulmfit.interop.fastai import FastaiModel, read_fastai
+from ulmfit.interop.vocabulary import our_words, read_vocabulary, rows_of
 from ulmfit.models.card import card
 from ulmfit.models.folder import Content, check_replaceable, write_folder
 from ulmfit.models.weights import prefixed, weights_file
@@ -194,10 +194,8 @@ def _task(
 
 def _own_weights(model: FastaiModel, rows: np.ndarray, places: np.ndarray) -> dict[str, Tensor]:
     """Return the weights of a model, its words and its labels in our order."""
-    tensors = model.read()
-    tensors[EMBEDDING] = moved_rows(tensors[EMBEDDING], rows)
+    tensors = model.read(rows)
     if model.head is None:
-        tensors[DECODER_BIAS] = moved_rows(tensors[DECODER_BIAS], rows)
         return tensors
     last = f"head.blocks.{len(model.head.hidden_sizes)}.2"
     for name in (f"{last}.weight", f"{last}.bias"):

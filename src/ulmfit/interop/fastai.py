@@ -7,12 +7,14 @@ another shape is listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
@@ -26,7 +28,9 @@ from ulmfit.interop.fastai_names import (
     to_fastai_2,
 )
 from ulmfit.interop.torch_files import StoredTensor, read_torch_file
+from ulmfit.interop.vocabulary import moved_rows
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
+from ulmfit.models.weights import is_finite
 
 EMBEDDING, DECODER_BIAS = "encoder.embedding.weight", "head.bias"
 """Our tensors with a row for each word."""
@@ -50,30 +54,38 @@ class FastaiModel:
     stored: Mapping[str, StoredTensor]
     """By our names."""
 
-    def read(self) -> dict[str, Tensor]:
+    def read(self, rows: NDArray[np.int64] | None = None) -> dict[str, Tensor]:
         """Return the weights in float32, integers as they are, by our names.
 
-        What fastai leaves out is added: a bias of zeros.
+        With `rows` [new], those of words are moved to a new vocabulary: see `moved_rows`. What
+        fastai leaves out is added: biases of zeros.
 
         Raises `ArtefactError` for weights that are damaged or not finite.
         """
-        tensors = {name: self._read(name) for name in self.stored}
         with torch.device("meta"):
             wanted = self._network().state_dict()
-        for name in wanted.keys() - tensors.keys():
-            tensors[name] = torch.zeros(wanted[name].shape)
-        return {name: tensors[name] for name in wanted}
+        tensors: dict[str, Tensor] = {}
+        for name, like in wanted.items():
+            blocks = self._blocks(name) if name in self.stored else iter([torch.zeros(like.shape)])
+            if rows is not None and name in (EMBEDDING, DECODER_BIAS):
+                tensors[name] = moved_rows(blocks, rows)
+            else:
+                tensors[name] = torch.cat(list(blocks)) if like.ndim else next(blocks)
+        return tensors
 
-    def _read(self, name: str) -> Tensor:
-        tensor = self.stored[name].read()
-        if not tensor.is_floating_point():
-            return tensor
-        if not tensor.isfinite().all():
-            raise ArtefactError(
-                f"{self.path}: '{to_fastai_2(name)}' holds NaN or infinite weights; "
-                "get another file"
-            )
-        return tensor.to(torch.float32)
+    def _blocks(self, name: str) -> Iterator[Tensor]:
+        """Yield the rows of a tensor, some at a time."""
+        stored = self.stored[name]
+        for block in stored.blocks() if stored.shape else [stored.read()]:
+            if not block.is_floating_point():
+                yield block
+                continue
+            if not is_finite(block):
+                raise ArtefactError(
+                    f"{self.path}: '{to_fastai_2(name)}' holds NaN or infinite weights; "
+                    "get another file"
+                )
+            yield block.to(torch.float32)
 
     def _network(self) -> nn.Module:
         if self.head is None:

@@ -12,7 +12,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -25,6 +25,9 @@ from ulmfit.interop.safe_pickle import CONTAINERS, Names, load_plain
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The number that the older layout opens with."""
+
+BLOCK_NUMBERS = 4 * 2**20
+"""Numbers that are read at a time."""
 
 _LOCAL_HEADER = b"PK\x03\x04"
 _AGAIN = "get the file again"
@@ -51,24 +54,30 @@ class Storage:
     place: Callable[[str], Place]
     """Finds them by their key."""
 
-    def read(self) -> Tensor:
-        """Return the numbers [count]. Raises `ArtefactError` if they are not whole."""
-        begin, size, crc = self.place(self.key)
-        if self.count * self.dtype.itemsize != size:
+    def pieces(self, size: int) -> Iterator[Tensor]:
+        """Yield the numbers, `size` at a time.
+
+        Raises `ArtefactError` if they are not whole: before the first, or after the last.
+        """
+        begin, found, crc = self.place(self.key)
+        if self.count * self.dtype.itemsize != found:
             raise ArtefactError(
-                f"{self.path}: weights {self.key} have {size:,} bytes, which is not what the "
+                f"{self.path}: weights {self.key} have {found:,} bytes, which is not what the "
                 f"pickle says; {_AGAIN}"
             )
-        if begin + size > self.path.stat().st_size:
+        if begin + found > self.path.stat().st_size:
             raise ArtefactError(f"{self.path}: truncated within weights {self.key}; {_AGAIN}")
-        numbers = torch.empty(self.count, dtype=self.dtype)
-        view = numbers.view(torch.uint8).numpy().data
+        read_crc = 0
         with self.path.open("rb") as file:
             file.seek(begin)
-            file.readinto(view)
-        if crc is not None and zlib.crc32(view) != crc:
+            for start in range(0, self.count, size):
+                piece = torch.empty(min(size, self.count - start), dtype=self.dtype)
+                view = piece.view(torch.uint8).numpy().data
+                file.readinto(view)
+                read_crc = zlib.crc32(view, read_crc)
+                yield piece
+        if crc is not None and read_crc != crc:
             raise ArtefactError(f"{self.path}: weights {self.key} are altered; {_AGAIN}")
-        return numbers
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,23 @@ class StoredTensor:
 
     def read(self) -> Tensor:
         """Return the tensor, on the CPU. Raises `ArtefactError` if its weights are not whole."""
-        return self.storage.read().as_strided(self.shape, self.stride, self.offset)
+        pieces = list(self.storage.pieces(max(1, self.storage.count)))
+        numbers = pieces[0] if pieces else torch.empty(0, dtype=self.storage.dtype)
+        return numbers.as_strided(self.shape, self.stride, self.offset)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the tensor some rows at a time: about `BLOCK_NUMBERS` numbers, at least a row.
+
+        So a tensor that has its storage to itself is never in memory as a whole.
+        """
+        width = math.prod(self.shape[1:])
+        rows = max(1, BLOCK_NUMBERS // max(1, width))
+        row_by_row = torch.empty(self.shape, device="meta").stride() == self.stride
+        if self.storage.count != math.prod(self.shape) or not row_by_row:
+            yield from self.read().split(rows)
+            return
+        for piece in self.storage.pieces(rows * max(1, width)):
+            yield piece.view(-1, *self.shape[1:])
 
 
 def read_torch_file(path: Path) -> Any:

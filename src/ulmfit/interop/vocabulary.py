@@ -7,7 +7,7 @@ goes; a word that is not known gets the mean row (Howard & Ruder 2018, section 3
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,18 @@ def rows_of(words: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
     return np.array([place.get(OUR_NAMES.get(word, word), -1) for word in words], dtype=np.int64)
 
 
-def moved_rows(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    """Return `values` [known, ...] in the order of `rows` [new]; the mean of all for a -1."""
-    index = torch.from_numpy(rows)
-    moved = values[index.clamp(min=0)]
-    moved[index < 0] = values.mean(0)
+def moved_rows(blocks: Iterable[Tensor], rows: NDArray[np.int64]) -> Tensor:
+    """Return the rows [new, ...] that `rows` [new] asks for, the mean of all for a -1.
+
+    `blocks` are all rows [known, ...] in their order, some at a time.
+    """
+    moved, total, begin = torch.empty(0), torch.zeros(()), 0
+    for block in blocks:
+        if begin == 0:
+            moved = block.new_empty(len(rows), *block.shape[1:])
+        here = np.flatnonzero((rows >= begin) & (rows < begin + len(block)))
+        moved[here] = block[rows[here] - begin]
+        total = total + block.sum(0, dtype=torch.float64)
+        begin += len(block)
+    moved[np.flatnonzero(rows < 0)] = (total / begin).to(moved.dtype)
     return moved

@@ -53,7 +53,7 @@ def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
     if not tensor.is_floating_point():
         return {name: tensor}
     tensor = tensor.to(torch.float32)
-    if not tensor.isfinite().all():
+    if not is_finite(tensor):
         raise ArtefactError(
             f"weight '{name}': holds NaN or infinite values, so it is not stored; "
             "train again with a lower learning rate"
@@ -64,6 +64,11 @@ def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
         return {name: _to_float16(name, tensor)}
     quantized, scale = quantize(tensor)
     return {name: quantized, name + _SCALE: scale}
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Tell whether all numbers of `tensor` are finite, without a copy of it."""
+    return tensor.numel() == 0 or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
 
 
 def _to_float16(name: str, matrix: Tensor) -> Tensor:
