@@ -21,6 +21,7 @@ from ulmfit.errors import ConfigError, UlmfitError
 COMMANDS = {
     "tokenizer": ("TokenizerStageConfig", "ulmfit.stages.tokenizer", "train_tokenizer"),
     "pretrain": ("PretrainConfig", "ulmfit.stages.pretrain", "pretrain"),
+    "transfer": ("TransferConfig", "ulmfit.stages.transfer", "transfer"),
     "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),

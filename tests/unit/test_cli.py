@@ -28,6 +28,7 @@ from ulmfit.errors import (
 GIVEN = {
     "tokenizer": ["--output", "out", "--texts", "a.txt"],
     "pretrain": ["--output", "out", "--texts", "a.txt"],
+    "transfer": ["--output", "out", "--texts", "a.txt"],
     "finetune": ["--output", "out", "--texts", "a.txt"],
     "train": ["--output", "out", "--data", "d.csv"],
     "evaluate": ["--model", "m", "--data", "d.csv"],

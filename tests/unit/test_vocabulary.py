@@ -82,6 +82,6 @@ def test_rows_are_found_by_word() -> None:
 @pytest.mark.parametrize("shape", [(3, 2), (3,)])
 def test_unknown_words_get_the_mean(shape: tuple[int, ...], size: int) -> None:
     values = torch.arange(float(np.prod(shape))).view(shape)
-    moved = moved_rows(values.split(size), np.array([2, -1, 0]))
+    moved = moved_rows(torch.split(values, size), np.array([2, -1, 0]))
     assert torch.equal(moved[0], values[2]) and torch.equal(moved[2], values[0])
     assert torch.equal(moved[1], values.mean(0))

@@ -183,6 +183,32 @@ class FinetuneConfig(LanguageModelTrainingConfig, FromPretrainedConfig):
 
 
 @settings
+class TransferConfig(OutputConfig):
+    """Give a pretrained language model the vocabulary of the target text, before stage 2."""
+
+    pretrained: str = "wikipedia-en-small"
+    """Folder, shipped name, or hub id of the language model."""
+
+    directions: Directions = "both"
+    """Which of its members."""
+
+    texts: tuple[str, ...]
+    """Files of the target text; labels, if any, are not looked at."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the files."""
+
+    tokenizer_folder: str | None = None
+    """A folder whose tokenizer to use; without it, one is trained on the text."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """The tokenizer to train."""
+
+    storage: Storage = "float32"
+    """How the finished folder stores its matrices."""
+
+
+@settings
 class LanguageModelStage(LanguageModelTrainingConfig):
     """Stage 2 inside `train`: fine-tuning the language model on all text given."""
 

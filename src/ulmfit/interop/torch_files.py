@@ -104,7 +104,7 @@ class StoredTensor:
         rows = max(1, BLOCK_NUMBERS // max(1, width))
         row_by_row = torch.empty(self.shape, device="meta").stride() == self.stride
         if self.storage.count != math.prod(self.shape) or not row_by_row:
-            yield from self.read().split(rows)
+            yield from torch.split(self.read(), rows)
             return
         for piece in self.storage.pieces(rows * max(1, width)):
             yield piece.view(-1, *self.shape[1:])

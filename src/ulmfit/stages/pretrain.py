@@ -12,16 +12,15 @@ import torch
 from ulmfit.config.artefact import Member
 from ulmfit.config.model import Direction, EncoderConfig, preset
 from ulmfit.config.stages import PretrainConfig, directions_of
-from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
-from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.stages.language_modelling import train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
@@ -78,9 +77,7 @@ def _shape(config: PretrainConfig, vocab_size: int) -> EncoderConfig:
 def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:
     """Return the tokenizer of the folder named, of the interrupted run, or a newly trained one."""
     if config.tokenizer_folder is not None:
-        folder = resolve(config.tokenizer_folder)
-        settings: TokenizerConfig = read_config(folder).tokenizer
-        return Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), settings)
+        return load_tokenizer(config.tokenizer_folder)
     kept = run.path / "tokenizer.json"
     if kept.exists():
         return Tokenizer.from_json(kept.read_bytes(), config.tokenizer)

@@ -8,7 +8,7 @@ from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.config.stages import TokenizerStageConfig
 from ulmfit.data.sources import read_many
 from ulmfit.models.card import card
-from ulmfit.models.folder import write_folder
+from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.stages.record import run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
@@ -36,3 +36,10 @@ def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Pat
         write_folder(run.output, artefact, files, card(artefact), overwrite=run.overwrite)
         run.close()
     return run.output
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Return the tokenizer of a folder of any kind, a shipped model, or a model on the hub."""
+    folder = resolve(name)
+    settings = read_config(folder).tokenizer
+    return Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), settings)

@@ -1,0 +1,71 @@
+"""A language model gets the vocabulary of another text, before it is fine-tuned on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.stages import TransferConfig, directions_of
+from ulmfit.data.sources import read_many
+from ulmfit.data.token_store import fingerprint_files, open_or_build
+from ulmfit.models.language_model import LanguageModel, save_language_models
+from ulmfit.models.vocabulary import coverage, known_as, with_vocabulary
+from ulmfit.stages.record import describe_store, run_record
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.tokenizer import load_tokenizer
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+
+COUNTED = 2**24
+"""Tokens that are counted at a time."""
+
+
+def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
+    """Give the language models that `config` names a new vocabulary; return their folder.
+
+    How much of the text the old vocabulary knows is told, and kept in the record.
+
+    Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
+    """
+    with RunFolder(config, quiet) as run:
+        unicode = UnicodeCheck(config.reading.strict)
+
+        def texts() -> Iterator[Text]:
+            documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
+            return (document.text for document in documents)
+
+        models = [
+            LanguageModel.from_pretrained(config.pretrained, direction=direction)
+            for direction in directions_of(config.directions)
+        ]
+        if config.tokenizer_folder is None:
+            tokenizer = Tokenizer.train(texts(), config.tokenizer)
+        else:
+            tokenizer = load_tokenizer(config.tokenizer_folder)
+        fingerprint = fingerprint_files(config.texts, config.reading)
+        store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
+        run.log.warn(unicode.report())
+        known = known_as(tokenizer, models[0].tokenizer)
+        found = coverage(tokenizer, known, _counts(store.tokens, tokenizer.vocab_size))
+        run.log.say(str(found))
+        run.log.write("coverage", **asdict(found))
+        data = [describe_store("text", config.texts, store), str(found)]
+        results = {"vocabulary": {"known types": found.types, "known tokens": found.tokens}}
+        moved = [with_vocabulary(model, tokenizer, known) for model in models]
+        moved[0].run = {**models[0].run, "transfer": run_record(config, data, results, {})}
+        save_language_models(moved, run.output, storage=config.storage, overwrite=run.overwrite)
+        run.close()
+        return run.output
+
+
+def _counts(tokens: NDArray[np.unsignedinteger], vocab_size: int) -> NDArray[np.int64]:
+    """Return how often each id stands among `tokens` [n]."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for start in range(0, len(tokens), COUNTED):
+        counts += np.bincount(tokens[start : start + COUNTED], minlength=vocab_size)
+    return counts

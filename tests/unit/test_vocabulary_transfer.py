@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ulmfit.config.artefact import Member
+from ulmfit.config.model import Dropout, EncoderConfig
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.models.vocabulary import Coverage, coverage, known_as, with_vocabulary
+from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+GENERAL = ["the film was long and we saw it", "the room was old", "it was the film we saw"] * 3
+TARGET = ["the patient was old and the patient coughed", "it was the film", "patient old"] * 3
+
+WORD = TokenizerConfig(kind="word", min_frequency=1, rules="fastai-2")
+BPE = TokenizerConfig(vocab_size=320, min_frequency=1)
+
+
+def model_of(tokenizer: Tokenizer) -> LanguageModel:
+    torch.manual_seed(0)
+    shape = EncoderConfig(
+        vocab_size=tokenizer.vocab_size, embedding_size=4, hidden_size=6, layers=2
+    )
+    network = LanguageModelNetwork(shape, Dropout())
+    torch.nn.init.normal_(network.head.bias)
+    return LanguageModel(network, tokenizer, Member(direction="forward", prefix="forward"))
+
+
+def rows_by_word(model: LanguageModel) -> dict[str, torch.Tensor]:
+    state = model.network.state_dict()
+    rows = torch.cat([state["encoder.embedding.weight"], state["head.bias"][:, None]], dim=1)
+    return dict(zip(model.tokenizer.words(), rows, strict=True))
+
+
+def test_known_words_keep_their_rows_and_new_ones_get_the_mean() -> None:
+    old, new = Tokenizer.train(GENERAL, WORD), Tokenizer.train(TARGET, WORD)
+    model = model_of(old)
+    before = rows_by_word(model)
+    after = rows_by_word(with_vocabulary(model, new, known_as(new, old)))
+    assert after.keys() == {*new.words()}
+    mean = torch.stack([*before.values()]).mean(0)
+    for word, row in after.items():
+        if word in before:
+            assert torch.equal(row, before[word]), word
+        else:
+            assert word in ("patient", "coughed")
+            torch.testing.assert_close(row, mean)
+
+
+def test_the_layers_are_those_of_the_model_and_a_copy() -> None:
+    old, new = Tokenizer.train(GENERAL, WORD), Tokenizer.train(TARGET, WORD)
+    model = model_of(old)
+    moved = with_vocabulary(model, new, known_as(new, old))
+    for name, tensor in model.network.encoder.layers.state_dict().items():
+        other = moved.network.encoder.layers.state_dict()[name]
+        assert torch.equal(other, tensor) and other.data_ptr() != tensor.data_ptr()
+    assert moved.config.vocab_size == new.vocab_size
+    assert moved.perplexity(TARGET).shape == (9,)
+
+
+def test_the_same_vocabulary_changes_nothing() -> None:
+    for config in (WORD, BPE):
+        tokenizer = Tokenizer.train(GENERAL, config)
+        model = model_of(tokenizer)
+        moved = with_vocabulary(model, tokenizer, known_as(tokenizer, tokenizer))
+        for name, tensor in model.network.state_dict().items():
+            assert torch.equal(moved.network.state_dict()[name], tensor), name
+
+
+def test_a_piece_that_is_a_word_gets_its_row() -> None:
+    old, new = Tokenizer.train(GENERAL, WORD), Tokenizer.train(TARGET, BPE)
+    known = known_as(new, old)
+    words = old.words()
+    for piece, ids in zip(new.tokens(range(new.vocab_size)), known, strict=True):
+        if piece in SPECIAL_TOKENS:
+            assert [words[i] for i in ids] == [piece]
+        else:
+            assert [words[i] for i in ids] == [w for w in [piece.strip()] if w in words], piece
+    assert any(piece == " the" for piece in new.tokens(range(new.vocab_size)))
+
+
+def test_a_word_gets_the_mean_of_its_old_pieces() -> None:
+    old, new = Tokenizer.train(GENERAL, BPE), Tokenizer.train(TARGET, WORD)
+    model = model_of(old)
+    moved = with_vocabulary(model, new, known_as(new, old))
+    weights = model.network.encoder.embedding.weight
+    pieces = old.encode("patient")[1:]
+    assert len(pieces) > 1
+    row = moved.network.encoder.embedding.weight[new.words().index("patient")]
+    torch.testing.assert_close(row, weights[torch.from_numpy(pieces)].mean(0))
+
+
+def test_coverage_counts_types_and_tokens() -> None:
+    old, new = Tokenizer.train(GENERAL, WORD), Tokenizer.train(TARGET, WORD)
+    ids = np.concatenate(new.encode_batch(TARGET))
+    found = coverage(new, known_as(new, old), np.bincount(ids, minlength=new.vocab_size))
+    words = set(new.words()[len(SPECIAL_TOKENS) :])
+    assert found.types == pytest.approx(1 - 2 / len(words))
+    assert found.tokens == pytest.approx(1 - 12 / 42)
+    assert found.unknown == ("patient", "coughed")
+    assert str(found) == (
+        f"known: {found.types:.1%} of the vocabulary, 71.4% of the text; most frequent unknown: "
+        "'patient', 'coughed'"
+    )
+
+
+def test_a_text_all_known_has_no_unknown_token() -> None:
+    tokenizer = Tokenizer.train(GENERAL, BPE)
+    counts = np.ones(tokenizer.vocab_size, dtype=np.int64)
+    known = [np.array([i]) for i in range(tokenizer.vocab_size)]
+    found = coverage(tokenizer, known, counts)
+    assert found == Coverage(types=1.0, tokens=1.0, unknown=())
+    assert str(found).endswith("most frequent unknown: none")
