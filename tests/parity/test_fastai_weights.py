@@ -14,7 +14,9 @@ from ulmfit import LanguageModel, TextClassifier
 from ulmfit.config.stages import ConvertConfig
 from ulmfit.errors import ArtefactError
 from ulmfit.interop.convert import convert
+from ulmfit.interop.export import export_fastai
 from ulmfit.interop.fastai import read_fastai
+from ulmfit.interop.torch_files import read_torch_file
 from ulmfit.interop.vocabulary import read_vocabulary, rows_of
 from ulmfit.models.reading import pool_documents
 
@@ -108,6 +110,22 @@ def test_all_layouts_hold_the_same_tensors(fixtures: Path) -> None:
                 assert not found[tensor].any() and values.any()  # they keep none
             else:
                 assert torch.equal(found[tensor], values), (name, tensor)
+
+
+def test_what_is_written_back_is_in_the_order_in_which_fastai_reads(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    theirs = read_torch_file(fixtures / "lm_fastai2.pth")
+    folder = converted(fixtures, "lm_fastai2.pth", tmp_path / "model")
+    export_fastai(str(folder), tmp_path / "back")
+    ours = read_torch_file(tmp_path / "back" / "forward.pth")
+    assert list(ours) == list(theirs)
+    words, _ = read_vocabulary(tmp_path / "back" / "vocab.pkl")
+    rows = rows_of(read_vocabulary(fixtures / "lm_fastai2.pkl")[0], words)
+    for name, tensor in theirs.items():
+        per_word = name.startswith(("0.encoder", "1.decoder"))
+        found = ours[name].read()
+        assert torch.equal(found[rows] if per_word else found, tensor.read()), name
 
 
 def test_the_wrong_vocabulary_is_refused(fixtures: Path, tmp_path: Path) -> None:

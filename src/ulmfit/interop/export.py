@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -52,10 +52,18 @@ def export_fastai(name: str, output: Path) -> Path:
 
 
 def fastai_weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights by fastai 2's names, the embedding's matrix under all that it has."""
-    state = model.network.state_dict()
-    tensors = {to_fastai_2(name): tensor for name, tensor in state.items()}
-    return {**tensors, **dict.fromkeys(TIED, tensors["0.encoder.weight"])}
+    """Return the weights by fastai 2's names, and in its order: it matches them by position."""
+    state = {to_fastai_2(name): tensor for name, tensor in model.network.state_dict().items()}
+    state |= dict.fromkeys(TIED, state["0.encoder.weight"])
+    return {name: state[name] for name in _in_order(model.config.layers)}
+
+
+def _in_order(layers: int) -> Iterator[str]:
+    yield from ("0.encoder.weight", "0.encoder_dp.emb.weight")
+    for layer in range(layers):
+        yield f"0.rnns.{layer}.weight_hh_l0_raw"
+        yield from (f"0.rnns.{layer}.module.{n}_l0" for n in ("weight_ih", "bias_ih", "bias_hh"))
+    yield from ("1.decoder.weight", "1.decoder.bias")
 
 
 def fastai_words(words: Sequence[str]) -> list[str]:

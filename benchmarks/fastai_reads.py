@@ -1,0 +1,108 @@
+"""fastai itself reads what we write back: the same logits, and its own learner takes the weights.
+
+fastai is installed into an environment of its own (`runs/fastai`), and run there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from common import ROOT, parse, parser, write_result
+
+VERSION = "2.8.12"
+BOUND = 1e-5
+ENVIRONMENT = ROOT / "runs" / "fastai"
+
+THEIRS = """
+import pickle, sys
+from pathlib import Path
+import numpy as np, torch
+from fastai.text.all import *
+
+folder, embedding, hidden, layers = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+words = pickle.load(open(folder / "models" / "vocab.pkl", "rb"))
+config = {**awd_lstm_lm_config, "emb_sz": embedding, "n_hid": hidden, "n_layers": layers}
+texts = [" ".join(words[9:60])] * 40
+frame = pd.DataFrame({"text": texts})
+block = TextBlock.from_df("text", is_lm=True, vocab=words, tok=SpacyTokenizer("en"))
+dls = DataBlock(blocks=block, get_x=ColReader("text")).dataloaders(
+    frame, bs=4, seq_len=10, path=folder)
+learner = language_model_learner(
+    dls, AWD_LSTM, config=config, pretrained_fnames=["forward", "vocab"])
+model = learner.model.eval()
+model.reset()
+ids = torch.from_numpy(np.load(folder / "ids.npy"))
+with torch.no_grad():
+    logits = torch.cat([model(piece)[0] for piece in ids.split(20, dim=1)], dim=1)
+np.save(folder / "logits.npy", logits.numpy())
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    options = parser(__doc__)
+    options.add_argument("--model", default="wikipedia-en-small", help="a language model")
+    parsed = parse(options, arguments)
+    python = environment()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shape, ours = our_logits(parsed.model, folder)
+        script = folder / "theirs.py"
+        script.write_text(THEIRS, encoding="utf-8")
+        subprocess.run([python, script, folder, *map(str, shape)], check=True)
+        theirs = np.load(folder / "logits.npy")
+    difference = float(np.abs(ours - theirs).max())
+    result = {
+        "fastai": VERSION,
+        "model": parsed.model,
+        "shape of the logits": list(theirs.shape),
+        "largest logit": float(np.abs(theirs).max()),
+        "largest difference": difference,
+        "bound": BOUND,
+        "within": difference <= BOUND,
+    }
+    print(json.dumps(result, indent=2))
+    write_result("fastai-reads", result)
+
+
+def environment() -> Path:
+    """Return the Python of an environment that has fastai, made if it is not there."""
+    python = ENVIRONMENT / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if not (ENVIRONMENT / "made").exists():
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        venv.create(ENVIRONMENT, with_pip=True)
+        import torch
+
+        packages = [f"torch=={torch.__version__.partition('+')[0]}", f"fastai=={VERSION}", "spacy"]
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        (ENVIRONMENT / "made").touch()
+    return python
+
+
+def our_logits(name: str, folder: Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Write the forward model and some ids for fastai; return its shape and our logits."""
+    import torch
+
+    from ulmfit import LanguageModel
+    from ulmfit.interop.export import export_fastai
+
+    export_fastai(name, folder / "models")
+    model = LanguageModel.from_pretrained(name, direction="forward")
+    config, encoder = model.config, model.network.encoder
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, (4, 50))
+    np.save(folder / "ids.npy", ids)
+    with torch.no_grad():
+        outputs, _ = encoder(encoder.embed(torch.from_numpy(ids)))
+        logits = model.network.head.logits(outputs, encoder.embedding.weight).numpy()
+    return (config.embedding_size, config.hidden_size, config.layers), logits
+
+
+if __name__ == "__main__":
+    main()
