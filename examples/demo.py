@@ -23,7 +23,7 @@ DATA = ROOT / "examples" / "data" / "sms-spam"
 OUTPUT = ROOT / "demo-model"
 
 # The budget: two cores should need less than six minutes.
-LANGUAGE_MODEL_EPOCHS = 2.0
+LANGUAGE_MODEL_EPOCHS = 1.0
 CLASSIFIER_EPOCHS = 12.0
 
 SENTENCES = (
