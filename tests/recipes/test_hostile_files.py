@@ -73,7 +73,7 @@ def cut(legacy: bool, share: float) -> Callable[[Files], None]:
     return make
 
 
-def words(content: Callable[[Path], bytes]) -> Callable[[Files], None]:
+def words(content: Callable[[Path], bytes]) -> Callable[[Files], object]:
     return lambda files: files[1].write_bytes(content(files[1].parent))
 
 

@@ -67,6 +67,19 @@ def test_equals_the_plain_functions_but_for_names_of_marks(text: str) -> None:
 
 
 @given(MESSY_TEXT)
+@example("no  no no")
+@example("no no no!")
+@example("...\n\n\n aab bb")
+@example("\x1c a\x85\xa0")
+@example("\ud800\ud800\ud800 a")
+@example(" ".join(f"Word{i} UP{i}" for i in range(10_000)) + "  no no no no!!!!")
+def test_each_rule_s_quick_way_is_the_substitution(text: str) -> None:
+    for rule in FASTAI_2:
+        plain = Rule(rule.name, rule.pattern, rule.replace)
+        assert rule.apply(text) == plain.apply(text)
+
+
+@given(MESSY_TEXT)
 def test_aligned_result_is_the_same_and_spans_lie_in_the_text(text: str) -> None:
     result, spans = apply_rules_aligned(FASTAI_2, text)
     assert result == apply_rules(FASTAI_2, text)
@@ -122,7 +135,9 @@ def test_only_rules_put_in_marks(text: str) -> None:
         assert before[-1:] in ("", " ", "\n") and after[:1] == " "
 
 
-@pytest.mark.parametrize("unit", ["ab", " ", "\n", "\n\t", "A ", "no ", "&#", "<br />", "a\n"])
+@pytest.mark.parametrize(
+    "unit", ["ab", "AB", "A'", " ", "\n", "\n\t", "A ", "no ", "&#", "<br />", "a\n"]
+)
 def test_time_is_proportional_to_length(unit: str) -> None:
     start = time.process_time()
     apply_rules(FASTAI_2, "a" + unit * (200_000 // len(unit)) + "b")
@@ -146,10 +161,17 @@ def test_time_is_proportional_to_length(unit: str) -> None:
         ("xxmaj it 's ( a ) test .", "It's (a) test."),
         ("xxbos xxfld 1 xxmaj title xxfld 2 text", "Title\ntext"),
         ("xxfld title", "title"),
+        ("they xxup would n't 've xxmaj it 's", "they WOULDN'T'VE It's"),
+        ("usa 's", "usa's"),
     ],
 )
 def test_marks_are_undone(words: str, text: str) -> None:
     assert decode_marks(words.split()).strip() == text
+
+
+def test_words_of_white_space_stand_as_they_are() -> None:
+    words = ["a", "\n\n", "b", "\t", "c", "\n ", "xxmaj", "d", "."]
+    assert decode_marks(words) == "a\n\nb\tc\n D."
 
 
 def test_a_repetition_is_bounded() -> None:

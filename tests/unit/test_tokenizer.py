@@ -7,21 +7,25 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ulmfit.config.settings import from_dict
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.text.library_encoder import REACH
 from ulmfit.text.rules import MARKS
+from ulmfit.text.spacy_words import spacy_words
 from ulmfit.text.tokenizer import (
     BEGIN_ID,
     FIELD_ID,
-    REACH,
     SPECIAL_TOKENS,
     UNKNOWN_ID,
     Tokenizer,
@@ -41,14 +45,22 @@ BPE = TokenizerConfig(vocab_size=400)
 WORD = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1)
 RULED = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1, rules="fastai-2")
 RULED_BPE = TokenizerConfig(vocab_size=400, rules="fastai-2")
+SPACY = TokenizerConfig(kind="word", splitter="spacy", vocab_size=300, min_frequency=1)
+RULED_SPACY = replace(SPACY, rules="fastai-2")
 
 TOKENIZERS = {
     "bpe": Tokenizer.train(CORPUS, BPE),
     "word": Tokenizer.train(CORPUS, WORD),
     "ruled": Tokenizer.train(CORPUS, RULED),
     "ruled_bpe": Tokenizer.train(CORPUS, RULED_BPE),
+    "spacy": Tokenizer.train(CORPUS, SPACY),
+    "ruled_spacy": Tokenizer.train(CORPUS, RULED_SPACY),
 }
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+SPACY_KINDS = [
+    kind for kind, tokenizer in TOKENIZERS.items() if tokenizer.config.splitter == "spacy"
+]
+LIBRARY_KINDS = [kind for kind in TOKENIZERS if kind not in SPACY_KINDS]
 
 NAMES = [*SPECIAL_TOKENS, *MARKS, "xxbos", "xxfld", "XXMAJ"]
 UNICODE_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -87,7 +99,7 @@ def test_lone_surrogates_count_as_replacement_characters(text: str) -> None:
 def test_text_never_becomes_a_special_token_or_a_mark(kind: str, name: str) -> None:
     tokenizer = TOKENIZERS[kind]
     refused: set[int | None] = {BEGIN_ID, FIELD_ID, 0}
-    if kind == "ruled":
+    if kind in ("ruled", "ruled_spacy"):
         refused |= {tokenizer.id_of(mark) for mark in ("xxrep", "xxwrep")}
         if name == name.lower():
             refused |= {tokenizer.id_of(mark) for mark in MARKS}
@@ -98,6 +110,7 @@ def test_text_never_becomes_a_special_token_or_a_mark(kind: str, name: str) -> N
         f"{name}{name}",
         f" {name}\n",
         "ab" * 31 + "a" + name,
+        f"a…{name}…b",
     ):
         assert not refused & set(tokenizer.encode(text)[1:].tolist())
 
@@ -106,7 +119,7 @@ def test_text_never_becomes_a_special_token_or_a_mark(kind: str, name: str) -> N
 @example("".join(f"don't {'ab' * i} {'12,' * (i % 5)}{'!?' * i}  \n they'll" for i in range(60)))
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("window", [2 * REACH, 333])
-@KINDS
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
 def test_encoding_in_windows_is_encoding_at_once(kind: str, window: int, text: str) -> None:
     whole = TOKENIZERS[kind]
     cut = Tokenizer.from_json(whole.to_json(), whole.config)
@@ -116,8 +129,26 @@ def test_encoding_in_windows_is_encoding_at_once(kind: str, window: int, text: s
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("unit", ["a", " ", "7", "!", "\n", "あ", "\u0301", "the cat ", "'"])
-@pytest.mark.parametrize("kind", ["bpe", "word"])
+@pytest.mark.parametrize("kind", SPACY_KINDS)
+def test_a_long_text_that_spacy_splits_is_its_parts(kind: str) -> None:
+    whole = TOKENIZERS[kind]
+    cut = Tokenizer.from_json(whole.to_json(), whole.config)
+    cut.window = 1
+    text = " ".join(f"{CORPUS[i % 5]} so.:) ) {'ab' * i}!{'12,' * (i % 5)}  x" for i in range(400))
+    assert len(text) > 5 * 2**16 / 2
+    np.testing.assert_array_equal(cut.encode(text), whole.encode(text))
+    ids, offsets = cut.encode_with_offsets(text)
+    np.testing.assert_array_equal(ids, whole.encode(text))
+    np.testing.assert_array_equal(offsets, whole.encode_with_offsets(text)[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [
+        *product(("bpe", "word"), ("a", " ", "7", "!", "\n", "あ", "\u0301", "the cat ", "'")),
+        *product(("spacy",), ("a", " ", "!", "あ", "the cat ", "cat.:) ")),
+    ],
+)
 def test_a_long_run_takes_bounded_memory(kind: str, unit: str) -> None:
     tokenizer = TOKENIZERS[kind]
     tokenizer = Tokenizer.from_json(tokenizer.to_json(), tokenizer.config)
@@ -177,11 +208,14 @@ def test_bpe_offsets_cover_the_text(text: str) -> None:
 
 @given(LONG_TEXT)
 @settings(max_examples=50)
-def test_offsets_of_words_point_at_their_own_text(text: str) -> None:
-    tokenizer = TOKENIZERS["word"]
+@pytest.mark.parametrize("kind", ["word", "spacy"])
+def test_offsets_of_words_point_at_their_own_text(kind: str, text: str) -> None:
+    tokenizer = TOKENIZERS[kind]
     ids, offsets = tokenizer.encode_with_offsets(text)
     for index, word, (start, end) in zip(ids, tokenizer.tokens(ids), offsets, strict=True):
-        assert index in (BEGIN_ID, UNKNOWN_ID) or replace_surrogates(text)[start:end] == word
+        own = replace_surrogates(text)[start:end]
+        own = own.replace(" ", "▁") if kind == "spacy" else own
+        assert index in (BEGIN_ID, UNKNOWN_ID) or own == word
         assert index == BEGIN_ID or start < end
 
 
@@ -212,11 +246,110 @@ def test_words_come_back_readable() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The DOG was happy!!!! They don't know, it's 3.5 cats.",
+        "They DON'T know",
+        "not not not not happy",
+        "the cat\n\nsat\non the mat",
+        "the cat\n  sat",
+        "the\tcat (sat)",
+        "It's a cat:) The CAT…",
+    ],
+)
+def test_words_of_spacy_come_back_readable(text: str) -> None:
+    tokenizer = Tokenizer.train([text, text], RULED_SPACY)
+    assert tokenizer.decode(tokenizer.encode(text)) == text.replace("  ", " ")
+    plain = Tokenizer.train([text, text], SPACY)
+    assert plain.decode(plain.encode(text)).replace(" ", "") == text.replace(" ", "")
+    assert plain.decode(plain.encode((text, text))).count(plain.decode(plain.encode(text))) == 2
+
+
+def test_words_of_white_space_are_written_as_fastai_writes_them() -> None:
+    tokenizer = Tokenizer.train(["a  b\n c\td"], SPACY)
+    ids = tokenizer.encode("a  b\n c\td e")
+    assert tokenizer.tokens(ids) == ["<bos>", "a", "▁", "b", "\n▁", "c", "\t", "d", "<unk>"]
+    assert tokenizer.id_of("\n ") == tokenizer.id_of("\n▁") == ids[4]
+
+
+def test_the_stored_file_splits_spacy_s_words_at_the_spaces_between() -> None:
+    """What another program makes of `tokenizer.json` and words with a space between."""
+    tokenizer = TOKENIZERS["ruled_spacy"]
+    library = tokenizers.Tokenizer.from_str(tokenizer.to_json().decode())
+    ids = tokenizer.encode(CORPUS[2] + "\n\n never met")
+    assert (ids == UNKNOWN_ID).sum() == 3
+    assert library.encode(" ".join(tokenizer.tokens(ids)[1:])).ids == ids[1:].tolist()
+
+
+def test_a_vocabulary_given_for_spacy_s_words() -> None:
+    words = [*SPECIAL_TOKENS, *MARKS, "the", "n't", "\n▁", "do"]
+    tokenizer = Tokenizer.from_words(words, RULED_SPACY)
+    assert tokenizer.words() == words
+    assert tokenizer.tokens(tokenizer.encode("DON'T the \n\t x"))[1:] == [
+        *("xxup", "do", "n't", "the", "<unk>", "<unk>"),
+    ]
+
+
+def test_spacy_splits_words_only() -> None:
+    wrong = TokenizerConfig(splitter="spacy")
+    message = (
+        "setting 'tokenizer.splitter': found 'spacy', which splits words, with kind 'bpe'; "
+        "choose kind 'word', or splitter 'pattern'"
+    )
+    with pytest.raises(ConfigError) as error:
+        Tokenizer.train(CORPUS, wrong)
+    assert str(error.value) == message
+    with pytest.raises(ConfigError) as error:
+        Tokenizer.from_json(TOKENIZERS["bpe"].to_json(), wrong)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("stored", "config"), [("word", SPACY), ("spacy", WORD)])
+def test_words_of_another_splitter_are_refused(stored: str, config: TokenizerConfig) -> None:
+    with pytest.raises(ArtefactError) as error:
+        Tokenizer.from_json(TOKENIZERS[stored].to_json(), config)
+    assert str(error.value) == (
+        f"tokenizer.json: found words of another splitter than {config.splitter}; "
+        "restore the file or make it again"
+    )
+
+
+def test_without_spacy_only_splitting_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    spacy_words.cache_clear()
+    tokenizer = TOKENIZERS["spacy"]
+    tokenizer = Tokenizer.from_json(tokenizer.to_json(), tokenizer.config)
+    assert tokenizer.decode([tokenizer.id_of("cat") or 0]) == "cat"
+    for splits in (lambda: tokenizer.encode("a cat"), lambda: Tokenizer.train(CORPUS, SPACY)):
+        with pytest.raises(ConfigError) as error:
+            splits()
+        assert str(error.value) == (
+            "setting 'tokenizer.splitter': 'spacy' needs spaCy, which is not installed; "
+            "run pip install 'ulmfit[spacy]'"
+        )
+
+
+def test_spacy_is_imported_when_it_is_to_split() -> None:
+    code = (
+        "import pickle, sys\n"
+        "sys.modules['torch'] = None\n"  # which spaCy imports where it can
+        "tokenizer = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "assert 'spacy' not in sys.modules\n"
+        "print(*tokenizer.tokens(tokenizer.encode('the cat')))\n"
+        "assert 'spacy' in sys.modules"
+    )
+    stored = pickle.dumps(TOKENIZERS["spacy"]).hex()
+    done = subprocess.run([sys.executable, "-c", code, stored], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "<bos> the cat\n"), done.stderr
+
+
 def test_word_vocabulary_is_by_frequency_and_never_too_large() -> None:
-    names = [a + b for a in "abcdefghijklmnopqrst" for b in "abcdefghijklmnopqrstuvwyz"]
+    names = [a + b + "q" for a in "abcdefghijklmnopqrst" for b in "abcdefghijklmnopqrstuvwyz"]
     texts = [" ".join(names[:n]) for n in range(1, 500)]
-    for rules in ("none", "fastai-2"):
-        settings = {"kind": "word", "vocab_size": 310, "min_frequency": 3, "rules": rules}
+    for rules, splitter in product(("none", "fastai-2"), ("pattern", "spacy")):
+        settings = {"kind": "word", "vocab_size": 310, "min_frequency": 3}
+        settings |= {"rules": rules, "splitter": splitter}
         tokenizer = Tokenizer.train(texts, from_dict(TokenizerConfig, settings, "test"))
         marks = MARKS if rules == "fastai-2" else ()
         assert tokenizer.vocab_size == 310
@@ -245,8 +378,11 @@ def test_pieces_and_ids(kind: str) -> None:
 
 def test_bpe_size() -> None:
     assert TOKENIZERS["bpe"].vocab_size <= 400
-    with pytest.raises(ConfigError, match="setting 'vocab_size'"):
-        from_dict(TokenizerConfig, {"vocab_size": 259}, "test")
+    with pytest.raises(ConfigError) as error:
+        Tokenizer.train(CORPUS, TokenizerConfig(vocab_size=299))
+    assert str(error.value) == (
+        "setting 'tokenizer.vocab_size': found 299; byte-level pieces need at least 300"
+    )
 
 
 def test_text_of_special_names_in_training_teaches_nothing_special() -> None:
@@ -259,6 +395,7 @@ def test_text_of_special_names_in_training_teaches_nothing_special() -> None:
 def test_training_is_deterministic_across_processes(hash_seed: str) -> None:
     code = (
         "import pickle, sys\n"
+        "sys.modules['torch'] = None\n"
         "from ulmfit.text.tokenizer import Tokenizer\n"
         "corpus, configs = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
         "print(*(Tokenizer.train(corpus, config).sha256 for config in configs))"

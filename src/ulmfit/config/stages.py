@@ -381,6 +381,10 @@ class ConvertConfig:
     labels: tuple[str, ...] = ()
     """Classes of a classifier, in the order of fastai's `dls.vocab`."""
 
+    splitter: Literal["spacy", "pattern"] = "spacy"
+    """What finds the words of new text. `spacy`: spaCy, as in fastai; needs the extra `spacy`.
+    `pattern`: a regular expression that splits alike, mostly."""
+
     to: Literal["ulmfit", "fastai-2"] = "ulmfit"
     """What to write: a model folder, or weights and vocabulary as fastai 2 saves them."""
 

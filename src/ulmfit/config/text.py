@@ -17,6 +17,10 @@ class TokenizerConfig:
     """`bpe`: byte-level byte-pair encoding, lossless in any script.
     `word`: words after text rules, rare ones unknown (fastai's manner)."""
 
+    splitter: Literal["pattern", "spacy"] = "pattern"
+    """What finds the words. `pattern`: a regular expression, for any language.
+    `spacy`: spaCy's English tokenizer, as fastai; for `word`, needs the extra `spacy`."""
+
     vocab_size: Annotated[int, Field(ge=8)] = 16_000
     """Largest number of ids, special tokens included; `bpe` needs 300. Paper: 30,000 or 60,000
     words."""

@@ -172,6 +172,7 @@ def _tokenizer(config: ConvertConfig, words: Sequence[str]) -> Tokenizer:
         vocab_size=len(own),
         min_frequency=1,
         rules="fastai-2",
+        splitter=config.splitter,
     )
     return Tokenizer.from_words(own, settings)
 

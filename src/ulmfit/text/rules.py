@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import eq
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ UNSPOKEN = ("xxbos", "xxeos", "xxpad")
 LONGEST_REPETITION = 1_000_000
 """Characters that one repetition may grow to when marks are undone."""
 
+LONGEST_ASKED = 2**16
+"""Characters of a text of which a rule is asked whether it concerns it."""
+
 Piece = tuple[str, int]
 """A piece of a replacement, and the group of the match that it stands for (0: the whole)."""
 
@@ -36,9 +40,18 @@ class Rule:
     name: str
     pattern: re.Pattern[str]
     replace: Callable[[re.Match[str]], Sequence[Piece]]
+    quick: Callable[[str], str] | None = None
+    """The same for a whole text at once, where Python has it."""
+    concerns: Callable[[str], bool] | None = None
+    """False only of a text without a match, where that is quicker to tell than by the pattern.
+    Not asked of long texts: it may take memory."""
 
     def apply(self, text: str) -> str:
         """Return `text` after the substitution."""
+        if self.quick:
+            return self.quick(text)
+        if self.concerns and len(text) <= LONGEST_ASKED and not self.concerns(text):
+            return text
         return self.pattern.sub(lambda match: "".join(p for p, _ in self.replace(match)), text)
 
     def apply_aligned(self, text: str, spans: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
@@ -90,22 +103,17 @@ def _piece_spans(piece: str, source: str, spans: NDArray[np.int64]) -> NDArray[n
     return np.repeat(whole, len(piece), axis=0)
 
 
-def _rule(
-    name: str, pattern: str, replace: Callable[[re.Match[str]], Sequence[Piece]], flags: int = 0
-) -> Rule:
-    return Rule(name, re.compile(pattern, flags), replace)
-
-
 def _literal(name: str, old: str, new: str) -> Rule:
-    return _rule(name, re.escape(old), lambda match: ((new, 0),))
+    pattern = re.compile(re.escape(old))
+    return Rule(name, pattern, lambda match: ((new, 0),), lambda text: text.replace(old, new))
 
 
 def _lower_marked(mark: str) -> Callable[[re.Match[str]], Sequence[Piece]]:
-    """Replace (space)(Word) by the space, the mark if the word has two letters, the word lower."""
+    """Replace a word by the mark, if it has two letters, and the word in lower case."""
 
     def replace(match: re.Match[str]) -> Sequence[Piece]:
-        space, word = match.groups()[:2]
-        return (space, 1), (f"{mark} " if len(word) > 1 else "", 2), (word.lower(), 2)
+        word = match[0]
+        return (f"{mark} " if len(word) > 1 else "", 0), (word.lower(), 0)
 
     return replace
 
@@ -128,56 +136,83 @@ _HTML_LITERALS = (
 
 FIX_HTML = (
     *(_literal("fix_html", old, new) for old, new in _HTML_LITERALS),
-    _rule(
+    Rule(
         "fix_html",
-        r"&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)",
+        re.compile(r"&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)"),
         lambda match: ((html.unescape(match[0]), 0),),
     ),
 )
 
 # After the last rule that can spell a mark (an entity may), before the first that puts one in.
 # Wherever it stands, also within a longer word: words are cut at a greatest length.
-ESCAPE_MARKS = _rule(
+ESCAPE_MARKS = Rule(
     "escape_marks",
-    r"(xx)(maj|up|rep|wrep|fld|bos|eos|pad)",
+    re.compile(r"([xX][xX])((?i:maj|up|rep|wrep|fld|bos|eos|pad))"),
     lambda match: ((match[1], 1), (" ", 1), (match[2], 2)),
-    re.IGNORECASE,
 )
 
-REPLACE_REP = _rule(
+
+def _has_thrice(text: str) -> bool:
+    """Whether three characters in a row are the same."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    same = codes[1:] == codes[:-1]
+    return bool((same[1:] & same[:-1]).any())
+
+
+def _has_double(text: str) -> bool:
+    """Whether two words in a row are the same."""
+    words = text.split()
+    return any(map(eq, words, words[2:]))
+
+
+REPLACE_REP = Rule(
     "replace_rep",
-    r"(\S)(\1{2,})",
+    re.compile(r"(\S)(\1{2,})"),
     lambda match: ((f" {REPEATED} {len(match[2]) + 1} ", 0), (match[1], 0), (" ", 0)),
+    concerns=_has_thrice,
 )
 
-REPLACE_WREP = _rule(
+REPLACE_WREP = Rule(
     "replace_wrep",
-    r"(?:\s|^)((\w+)\s+((?:\2\s+)+)\2)(\s|\W|$)",
+    re.compile(r"(?:\s|^)((\w+)\s+((?:\2\s+)+)\2)(\s|\W|$)"),
     lambda match: (
         (f" {WORD_REPEATED} {len(match[3].split()) + 2} ", 1),
         (match[2], 1),
         (" ", 1),
         (match[4], 4),
     ),
+    concerns=_has_double,
 )
 
-SPEC_ADD_SPACES = _rule(
-    "spec_add_spaces", r"[/#\\]", lambda match: ((" ", 0), (match[0], 0), (" ", 0))
+SPEC_ADD_SPACES = Rule(
+    "spec_add_spaces", re.compile(r"[/#\\]"), lambda match: ((" ", 0), (match[0], 0), (" ", 0))
 )
 
-RM_USELESS_SPACES = _rule("rm_useless_spaces", " {2,}", lambda match: ((" ", 0),))
-
-REPLACE_ALL_CAPS = _rule(
-    "replace_all_caps", r"(\s|^)([A-Z]+[^a-z\s]*)(?=(\s|$))", _lower_marked(UPPER)
+RM_USELESS_SPACES = Rule(
+    "rm_useless_spaces",
+    re.compile(" {2,}"),
+    lambda match: ((" ", 0),),
+    concerns=lambda text: "  " in text,
 )
 
-REPLACE_MAJ = _rule("replace_maj", r"(\s|^)([A-Z][^A-Z\s]*)(?=(\s|$))", _lower_marked(CAPITALIZED))
+# The capital comes first, where a search is quickest; then, that nothing stands before it.
+REPLACE_ALL_CAPS = Rule(
+    "replace_all_caps",
+    re.compile(r"[A-Z](?<!\S[A-Z])[^a-z\s]*(?!\S)"),
+    _lower_marked(UPPER),
+)
+
+REPLACE_MAJ = Rule(
+    "replace_maj",
+    re.compile(r"[A-Z](?<!\S[A-Z])[^A-Z\s]*(?!\S)"),
+    _lower_marked(CAPITALIZED),
+)
 
 # A whole run at a time: the lower case of a sigma depends on its neighbours. The look-behind
 # keeps a long run of white space inside the text from being tried at each of its characters.
 LOWERCASE = (
-    _rule("lowercase", r"\A\s+|(?<!\s)\s+\Z", lambda match: ()),
-    _rule("lowercase", r"\S+", lambda match: ((match[0].lower(), 0),)),
+    Rule("lowercase", re.compile(r"\A\s+|(?<!\s)\s+\Z"), lambda match: (), str.strip),
+    Rule("lowercase", re.compile(r"\S+"), lambda match: ((match[0].lower(), 0),), str.lower),
 )
 
 FASTAI_2 = (
@@ -211,6 +246,7 @@ def decode_marks(words: Iterable[str]) -> str:
 def _undo_marks(words: Iterable[str]) -> Iterable[str]:
     """Yield the words that are no marks, each changed by the marks before it."""
     case: str | None = None
+    upper = False
     repetition: str | None = None
     times: int | None = None
     for word in words:
@@ -226,6 +262,9 @@ def _undo_marks(words: Iterable[str]) -> Iterable[str]:
                 yield "\n"
                 repetition, times = None, None
         else:
+            if upper and _CONTRACTION.fullmatch(word):  # `DON'T` has one mark for both words
+                case = case or UPPER
+            upper = case == UPPER
             word = _with_case(word, case)
             yield _repeat(word, times, " " if repetition == WORD_REPEATED else "")
             case, repetition, times = None, None, None
@@ -245,10 +284,9 @@ def _repeat(word: str, times: int | None, between: str) -> str:
     return between.join([word] * min(times, most))
 
 
-_NO_SPACE_BEFORE = re.compile(
-    r"[.,!?;:…)\]}%]+|['\u2019](?:s|d|m|t|ll|ve|re)|n['\u2019]t|\n+", re.IGNORECASE
-)
-_NO_SPACE_AFTER = re.compile(r"[(\[{\n]+")
+_CONTRACTION = re.compile(r"['\u2019](?:s|d|m|t|ll|ve|re)|n['\u2019]t", re.IGNORECASE)
+_NO_SPACE_BEFORE = re.compile(rf"[.,!?;:…)\]}}%]+|{_CONTRACTION.pattern}|\s+", re.IGNORECASE)
+_NO_SPACE_AFTER = re.compile(r"[(\[{]+|\s+")
 
 
 def join_words(words: Iterable[str]) -> str:

@@ -1,11 +1,13 @@
 """The tokenizer: trained on a sample, text to ids and back, over the `tokenizers` library.
 
 Two kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
-rules are asked for). `word`: words and single punctuation marks, the rare ones unknown.
+rules are asked for). `word`: words and single punctuation marks, the rare ones unknown; split by a
+pattern, or by spaCy.
 
 No text can become a special token or a mark of the rules: special tokens are ordinary entries
 of the vocabulary, never searched for in text, and their names, which mix letters and
-punctuation, are not single pre-tokens; the names of marks are split by the rules.
+punctuation, are not single pre-tokens (and are not among the words that spaCy's are looked up in);
+the names of marks are split by the rules.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.text.library_encoder import BPE_PATTERN, WORD_PATTERN, LibraryEncoder
 from ulmfit.text.rules import (
     MARKS,
     RULE_SETS,
@@ -32,6 +35,8 @@ from ulmfit.text.rules import (
     decode_marks,
     join_words,
 )
+from ulmfit.text.spacy_encoder import SpacyEncoder
+from ulmfit.text.spacy_words import readable, spacy_words, visible
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import replace_surrogates
 
@@ -43,25 +48,6 @@ SMALLEST_BPE = 300
 
 Ids = NDArray[np.int64]
 
-# Every run is bounded, so that a pre-token is: a million letters cost time and memory in
-# proportion. Each pattern looks ahead only; from the start of a pre-token it examines fewer
-# than `REACH` characters. That makes cutting a long text exact (`Tokenizer._windows`).
-_LETTER = r"\p{L}\p{M}\u200c\u200d"  # the joiners stand within words of many scripts
-_WORD = rf"{_LETTER}\p{{N}}_"
-_APOSTROPHE = r"['\u2019]"
-BPE_PATTERN = (
-    rf"{_APOSTROPHE}(?:[sdmt]|ll|ve|re)(?![{_LETTER}])"
-    rf"| ?[{_LETTER}]{{1,32}}| ?\p{{N}}{{1,4}}| ?[^\s{_LETTER}\p{{N}}]{{1,32}}"
-    r"|\s{1,32}(?!\S)|\s{1,32}"
-)
-WORD_PATTERN = (
-    rf"[{_WORD}]{{1,64}}?(?=n{_APOSTROPHE}t(?![{_WORD}]))|n{_APOSTROPHE}t(?![{_WORD}])"
-    rf"|{_APOSTROPHE}(?:[sdm]|ll|ve|re)(?![{_WORD}])"
-    r"|\p{N}{1,16}(?:[.,]\p{N}{1,16}){1,3}"
-    rf"|[{_WORD}]{{1,64}}|\n{{1,2}}|[^\s{_WORD}]"
-)
-REACH = 80
-
 
 class Tokenizer:
     """Text to ids and back. Made by `train` or `from_json`.
@@ -71,13 +57,14 @@ class Tokenizer:
     """
 
     window = 2**16
-    """Characters of a long text that are encoded at once; at least twice `REACH`."""
+    """Characters of a long text that are encoded at once; the encoders tell the fewest."""
 
     def __init__(self, stored: bytes, library: tokenizers.Tokenizer, config: TokenizerConfig):
         self.config = config
         self._stored = stored
         self._library = library
         self._rules = RULE_SETS[config.rules]
+        self._encoder = _encoder(library, config)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tokenizer.from_json, (self._stored, self.config)
@@ -87,8 +74,10 @@ class Tokenizer:
         """Learn a vocabulary in one streaming pass over the first `sample_megabytes` of `texts`.
 
         The same texts and settings give the same bytes. Raises `DataError` if there is no text,
-        `ConfigError` for fewer ids than a `bpe` tokenizer needs.
+        `ConfigError` for fewer ids than a `bpe` tokenizer needs, or where spaCy is to split words
+        and cannot.
         """
+        _check_settings(config)
         if config.kind == "bpe" and config.vocab_size < SMALLEST_BPE:
             raise ConfigError(
                 f"setting 'tokenizer.vocab_size': found {config.vocab_size}; byte-level pieces "
@@ -97,7 +86,10 @@ class Tokenizer:
         rules = RULE_SETS[config.rules]
         sample = _Sample(texts, int(config.sample_megabytes * 1e6), cls.window)
         library, trainer = _untrained(config)
-        library.train_from_iterator((apply_rules(rules, text) for text in sample), trainer)
+        ruled = (apply_rules(rules, text) for text in sample)
+        if config.splitter == "spacy":
+            ruled = (" ".join(spacy_words().words(text, cls.window)) for text in ruled)
+        library.train_from_iterator(ruled, trainer)
         if not sample.has_text:
             raise DataError(
                 "cannot train a tokenizer: every document is empty; give data whose text columns "
@@ -118,8 +110,10 @@ class Tokenizer:
     def from_json(cls, stored: str | bytes, config: TokenizerConfig) -> Tokenizer:
         """Build the tokenizer from the contents of a `tokenizer.json`.
 
-        Raises `ArtefactError` if they are damaged or not a tokenizer of this project's making.
+        Raises `ArtefactError` if they are damaged or not a tokenizer of this project's making,
+        `ConfigError` if spaCy is to split what are not words.
         """
+        _check_settings(config)
         stored = stored.encode() if isinstance(stored, str) else stored
         try:
             values = json.loads(stored)
@@ -158,7 +152,7 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[Text]) -> list[Ids]:
-        """Return the ids [n] of each document; the shorter ones are encoded in parallel."""
+        """Return the ids [n] of each document; `tokenizers` encodes the shorter in parallel."""
         columns = iter(self._encode_columns([c for text in texts for c in columns_of(text)]))
         return [_document(text, [next(columns) for _ in columns_of(text)]) for text in texts]
 
@@ -192,65 +186,25 @@ class Tokenizer:
         """Return the id of a special token, or of a piece written as in the text, if it is one."""
         if self.config.kind == "bpe" and piece not in SPECIAL_TOKENS:
             piece = "".join(p for p, _ in _BYTES.pre_tokenize_str(replace_surrogates(piece)))
+        elif self.config.splitter == "spacy":
+            piece = visible(piece)
         found: int | None = self._library.token_to_id(piece)
         return found
 
     def _encode_columns(self, columns: Sequence[str]) -> list[Ids]:
         """Ids [n] of each column."""
         columns = [apply_rules(self._rules, replace_surrogates(column)) for column in columns]
-        short = [column for column in columns if len(column) <= self.window]
-        if len(short) == 1:
-            encodings = iter([self._library.encode(short[0], add_special_tokens=False)])
-        else:
-            encodings = iter(self._library.encode_batch_fast(short, add_special_tokens=False))
-        return [
-            np.array(next(encodings).ids, dtype=np.int64)
-            if len(column) <= self.window
-            else np.concatenate([ids for ids, _ in self._windows(column)])
-            for column in columns
-        ]
+        return self._encoder.encode_batch(columns, self.window)
 
     def _encode_aligned(self, text: str) -> tuple[Ids, Ids]:
         """Ids [n] and spans [n, 2] of one column."""
         text = replace_surrogates(text)
         if not self._rules:
-            return self._encode_windows(text)
+            return self._encoder.encode_with_offsets(text, self.window)
         text, origins = apply_rules_aligned(self._rules, text)
-        ids, offsets = self._encode_windows(text)
+        ids, offsets = self._encoder.encode_with_offsets(text, self.window)
         starts, ends = origins[offsets[:, 0], 0], origins[offsets[:, 1] - 1, 1]
         return ids, np.stack([starts, ends], axis=1)
-
-    def _encode_windows(self, text: str) -> tuple[Ids, Ids]:
-        """Ids [n] and offsets [n, 2] of a text of any length."""
-        ids, offsets = zip(*self._windows(text), strict=True)
-        return np.concatenate(ids), np.concatenate(offsets)
-
-    def _windows(self, text: str) -> Iterator[tuple[Ids, Ids]]:
-        """Yield ids [n] and offsets [n, 2] of successive pieces, together those of the whole text.
-
-        A pre-token that starts `REACH` or more before a window's end cannot depend on what comes
-        after it, so the last such start is a place where the whole text is cut, too. (Where a
-        window holds no start but its own, the rest of it is white space between words.)
-        """
-        start = 0
-        while len(text) - start > self.window:
-            ids, offsets, opens = self._encode_window(text[start : start + self.window])
-            limit = self.window - REACH
-            below = opens[(opens > 0) & (opens <= limit)]
-            cut = int(below[-1]) if below.size else limit
-            kept = offsets[:, 0] < cut
-            yield ids[kept], offsets[kept] + start
-            start += cut
-        ids, offsets, _ = self._encode_window(text[start:])
-        yield ids, offsets + start
-
-    def _encode_window(self, text: str) -> tuple[Ids, Ids, Ids]:
-        """Ids [n], offsets [n, 2], and the starts of pre-tokens [m]."""
-        encoding = self._library.encode(text, add_special_tokens=False)
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        words = np.array(encoding.word_ids, dtype=np.int64)
-        opens = offsets[np.diff(words, prepend=-1) != 0, 0]
-        return np.array(encoding.ids, dtype=np.int64), offsets, opens
 
     def _decode_column(self, ids: list[int]) -> str:
         """Text of ids among which there is no special token."""
@@ -258,6 +212,8 @@ class Tokenizer:
             text: str = self._library.decode(ids, skip_special_tokens=False)
             return decode_marks(re.findall(r"\n|\S+", text)) if self._rules else text
         words = self.tokens(ids)
+        if self.config.splitter == "spacy":
+            words = [readable(word) for word in words]
         return decode_marks(words) if self._rules else join_words(words)
 
     def _token(self, index: int) -> str:
@@ -304,6 +260,25 @@ class _Sample:
         return piece
 
 
+def _check_settings(config: TokenizerConfig) -> None:
+    if config.splitter == "spacy" and config.kind != "word":
+        raise ConfigError(
+            f"setting 'tokenizer.splitter': found 'spacy', which splits words, with kind "
+            f"'{config.kind}'; choose kind 'word', or splitter 'pattern'"
+        )
+
+
+def _encoder(
+    library: tokenizers.Tokenizer, config: TokenizerConfig
+) -> LibraryEncoder | SpacyEncoder:
+    """Return what turns text, after the rules, into ids, none of them a special token's."""
+    if config.splitter == "pattern":
+        return LibraryEncoder(library)
+    vocabulary = library.get_vocab()
+    words = {word: vocabulary[word] for word in vocabulary.keys() - set(SPECIAL_TOKENS)}
+    return SpacyEncoder(words, UNKNOWN_ID)
+
+
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
@@ -317,7 +292,11 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
     }
     if config.kind == "word":
         library = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIAL_TOKENS[UNKNOWN_ID]))
-        library.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_PATTERN), "removed", invert=True)
+        if config.splitter == "spacy":  # whose words are given with one space between
+            library.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+        else:
+            pattern = Regex(WORD_PATTERN)
+            library.pre_tokenizer = pre_tokenizers.Split(pattern, "removed", invert=True)
         return library, trainers.WordLevelTrainer(**learning)
     library = tokenizers.Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated")
@@ -355,9 +334,15 @@ def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) 
         found = f"other special tokens than {', '.join(SPECIAL_TOKENS)} at ids 0 to 3"
     elif sorted(values["model"]["vocab"].values()) != list(range(len(values["model"]["vocab"]))):
         found = "ids that are not 0, 1, 2 and so on"
+    elif (config.splitter == "spacy") != _splits_at_spaces(values):
+        found = f"words of another splitter than {config.splitter}"
     else:
         return
     raise ArtefactError(f"tokenizer.json: found {found}; restore the file or make it again")
+
+
+def _splits_at_spaces(values: Any) -> bool:
+    return (values["pre_tokenizer"] or {}).get("pattern") == {"String": " "}
 
 
 def _document(text: Text, columns: Sequence[Ids]) -> Ids:
