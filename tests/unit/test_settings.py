@@ -16,6 +16,7 @@ from ulmfit.errors import ConfigError
 GIVEN = {
     "output": "out",
     "texts": ["a.txt", "b.txt"],
+    "sources": ["a.pth"],
     "data": "data.csv",
     "model": "model",
 }

@@ -316,7 +316,8 @@ def test_words_of_another_splitter_are_refused(stored: str, config: TokenizerCon
 
 
 def test_without_spacy_only_splitting_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "spacy", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spacy"]:
+        monkeypatch.setitem(sys.modules, name, None)
     spacy_words.cache_clear()
     tokenizer = TOKENIZERS["spacy"]
     tokenizer = Tokenizer.from_json(tokenizer.to_json(), tokenizer.config)

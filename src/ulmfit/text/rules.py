@@ -162,7 +162,7 @@ def _has_thrice(text: str) -> bool:
 def _has_double(text: str) -> bool:
     """Whether two words in a row are the same."""
     words = text.split()
-    return any(map(eq, words, words[2:]))
+    return any(map(eq, words, words[1:]))
 
 
 REPLACE_REP = Rule(

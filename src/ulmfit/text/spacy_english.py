@@ -23,10 +23,10 @@ class English:
     """The tokenizer; in use by one thread at a time. Raises `ConfigError` without spaCy."""
 
     def __init__(self) -> None:
+        blank = _blank()
         from spacy.symbols import ORTH
         from spacy.vocab import Vocab
 
-        blank = _blank()
         # It computes no attributes of words, which would take longer than splitting.
         self._vocab = Vocab()
         self._tokenizer = _without_last_pass(blank, self._vocab, blank.rules)
