@@ -20,12 +20,14 @@ from ulmfit.config.settings import to_dict
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training import loop
 from ulmfit.training.plan import Place
 
 WORDS = ("the", "film", "was", "long", "and", "we", "saw", "it", "in", "a", "small", "room", "old")
 CLASSES = {"bad": "awful", "good": "superb"}
+Stage = Callable[[], Any]
 
 
 def made_up_reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -115,6 +117,22 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
         return trained
 
     return install
+
+
+@pytest.fixture
+def killed_while_clearing_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage], None]:
+    """Runs a stage that is stopped when its artefact stands and its working folder is to go."""
+
+    def stop(*_: Any) -> None:
+        raise Killed
+
+    def run(stage: Stage) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "remove", stop)
+            with pytest.raises(Killed):
+                stage()
+
+    return run
 
 
 KILLED_AT = """

@@ -23,7 +23,6 @@ from ulmfit.errors import ArtefactError, DataError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.stages.finetune import finetune
-from ulmfit.stages.run_folder import RunFolder
 
 pytestmark = pytest.mark.recipes
 
@@ -187,17 +186,10 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
 def test_a_run_stopped_after_its_artefact_was_written_only_clears_up(
     config: Callable[..., FinetuneConfig],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     stop_at: StopAt,
-    killed: type[BaseException],
+    killed_while_clearing_up: Callable[[Callable[[], Any]], None],
 ) -> None:
-    def stop(*_: Any) -> None:
-        raise killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "remove", stop)
-        with pytest.raises(killed):
-            finetune(config(**BRIEF), quiet=True)
+    killed_while_clearing_up(lambda: finetune(config(**BRIEF), quiet=True))
     trained = stop_at(-1)
     finetune(config(**BRIEF, resume=True), quiet=True)
     assert trained == [] and not (tmp_path / "model.run").exists()

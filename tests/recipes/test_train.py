@@ -26,7 +26,6 @@ from ulmfit.errors import ArtefactError, ConfigError, DataError, ResumeError, Ul
 from ulmfit.models.folder import read_config
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.train import train
 
 pytestmark = pytest.mark.recipes
@@ -471,17 +470,10 @@ def test_the_same_seed_gives_the_same_bits(
 def test_a_run_stopped_after_its_artefact_was_written_only_clears_up(
     config: Callable[..., TrainConfig],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     stop_at: StopAt,
-    killed: type[BaseException],
+    killed_while_clearing_up: Callable[[Callable[[], Any]], None],
 ) -> None:
-    def stop(*_: Any) -> None:
-        raise killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "remove", stop)
-        with pytest.raises(killed):
-            train(config(**LITTLE), quiet=True)
+    killed_while_clearing_up(lambda: train(config(**LITTLE), quiet=True))
     before = load_file(tmp_path / "model" / "model.safetensors")
     trained = stop_at(-1)
     train(config(**LITTLE, resume=True), quiet=True)

@@ -22,9 +22,9 @@ from ulmfit.interop.archives import is_archive, unpack
 from ulmfit.interop.export import export_fastai
 from ulmfit.interop.fastai import FastaiModel, read_fastai
 from ulmfit.interop.vocabulary import our_words, read_vocabulary, rows_of
-from ulmfit.models.card import card
-from ulmfit.models.folder import Content, check_replaceable, write_folder
-from ulmfit.models.weights import prefixed, weights_file
+from ulmfit.models.folder import check_replaceable
+from ulmfit.models.saving import save_model
+from ulmfit.models.weights import prefixed
 from ulmfit.text.tokenizer import Tokenizer
 
 WEIGHTS, WORDS = (".pth", ".h5"), (".pkl", ".json", ".txt")
@@ -63,10 +63,11 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
         models = [read_fastai(source.weights) for source in sources]
         _check_alike(models, words)
         members = _members(config, sources)
-        tokenizer = _tokenizer(config, words)
+        own = our_words(words)
+        tokenizer = _tokenizer(config, own)
         task, places = _task(config, models[0], labels)
         tensors: dict[str, Tensor] = {}
-        rows = rows_of(our_words(words), words)
+        rows = rows_of(own, words)
         for model, member in zip(models, members, strict=True):
             tensors |= prefixed(_own_weights(model, rows, places), member.prefix)
     artefact = ArtefactConfig(
@@ -79,11 +80,7 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
         storage=config.storage,
         run={"convert": {"data": _described(config, sources, words)}},
     )
-    files: dict[str, Content] = {
-        "model.safetensors": weights_file(tensors, config.storage),
-        "tokenizer.json": tokenizer.to_json(),
-    }
-    write_folder(output, artefact, files, card(artefact), overwrite=config.overwrite)
+    save_model(output, artefact, tensors, tokenizer, overwrite=config.overwrite)
     return output
 
 
@@ -165,8 +162,8 @@ def _direction_in(name: str) -> Direction | None:
     return "backward" if backward and not forward else None
 
 
-def _tokenizer(config: ConvertConfig, words: Sequence[str]) -> Tokenizer:
-    own = our_words(words)
+def _tokenizer(config: ConvertConfig, own: Sequence[str]) -> Tokenizer:
+    """Return the tokenizer of the words, ours first."""
     settings = TokenizerConfig(
         kind="word",
         vocab_size=len(own),

@@ -15,12 +15,12 @@ from torch import Tensor
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.errors import ArtefactError, ConfigError
-from ulmfit.models.card import card
-from ulmfit.models.folder import Content, read_config, resolve, write_folder
+from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.reading import encode_documents, in_order, score_documents
-from ulmfit.models.weights import load_into, prefixed, restore, weights_file
+from ulmfit.models.saving import save_model
+from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text
 from ulmfit.training.device import resolve_device
@@ -202,8 +202,4 @@ def save_language_models(
         storage=storage,
         run=first.run,
     )
-    files: dict[str, Content] = {
-        "model.safetensors": weights_file(tensors, storage),
-        "tokenizer.json": first.tokenizer.to_json(),
-    }
-    write_folder(folder, config, files, card(config), overwrite=overwrite)
+    save_model(folder, config, tensors, first.tokenizer, overwrite=overwrite)

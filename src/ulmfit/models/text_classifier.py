@@ -16,11 +16,11 @@ from torch import Tensor
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
 from ulmfit.errors import ArtefactError, ConfigError, DataError
-from ulmfit.models.card import card
-from ulmfit.models.folder import Content, read_config, resolve, write_folder
+from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
-from ulmfit.models.weights import load_into, prefixed, restore, weights_file
+from ulmfit.models.saving import save_model
+from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.nn.objectives import probabilities
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
@@ -112,11 +112,7 @@ class TextClassifier:
             storage=storage,
             run=self.run,
         )
-        files: dict[str, Content] = {
-            "model.safetensors": weights_file(tensors, storage),
-            "tokenizer.json": self.tokenizer.to_json(),
-        }
-        write_folder(folder, config, files, card(config), overwrite=overwrite)
+        save_model(folder, config, tensors, self.tokenizer, overwrite=overwrite)
 
     def predict(self, texts: Sequence[Text]) -> list[str]:
         """Return the likeliest label of each text, in order."""

@@ -9,7 +9,7 @@ smaller, and the mean of all where the old tokenizer knows nothing of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,13 +89,7 @@ def with_vocabulary(
     model: LanguageModel, tokenizer: Tokenizer, known: Sequence[Ids]
 ) -> LanguageModel:
     """Return a copy of `model` that reads with `tokenizer`, its rows as `known_as` found them."""
-    config = model.config
-    shape = type(config)(
-        vocab_size=tokenizer.vocab_size,
-        embedding_size=config.embedding_size,
-        hidden_size=config.hidden_size,
-        layers=config.layers,
-    )
+    shape = replace(model.config, vocab_size=tokenizer.vocab_size)
     network = LanguageModelNetwork(shape, Dropout())
     state = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
     for name in ("encoder.embedding.weight", "head.bias"):

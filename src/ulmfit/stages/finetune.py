@@ -13,6 +13,7 @@ from ulmfit.config.stages import (
     FinetuneConfig,
     FromPretrainedConfig,
     LanguageModelTrainingConfig,
+    TransferConfig,
     directions_of,
 )
 from ulmfit.data.sources import read_many
@@ -37,7 +38,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     with RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.training)
         models = load_for_training(run, config, settings=config)
-        store = _store(config, models[0].tokenizer, run)
+        store = text_store(config, models[0].tokenizer, run)
         training, validation = _split(store, config)
         results: dict[str, Any] = {}
         for model in models:
@@ -67,18 +68,17 @@ def load_for_training(
     run.check_unchanged("pretrained model", weights.sha256)
     dropout = settings.dropout.scaled(settings.dropout_multiplier)
     for model in models:
-        torch.manual_seed(settings.training.seed)
-        network = LanguageModelNetwork(model.config, dropout)
         if config.from_scratch:
-            model.run = {}
-        else:
-            network.load_state_dict(model.network.state_dict())
-        model.network = network
+            torch.manual_seed(settings.training.seed)
+            model.network, model.run = LanguageModelNetwork(model.config, dropout), {}
+        model.network.encoder.dropout, model.network.head.dropout = dropout, dropout.output
     return models
 
 
-def _store(config: FinetuneConfig, tokenizer: Tokenizer, run: RunFolder) -> TokenStore:
-    """Return the token store of all text, by the pretrained model's tokenizer."""
+def text_store(
+    config: FinetuneConfig | TransferConfig, tokenizer: Tokenizer, run: RunFolder
+) -> TokenStore:
+    """Return the token store of all the target text."""
     fingerprint = fingerprint_files(config.texts, config.reading)
     run.check_unchanged("text", fingerprint)
     unicode = UnicodeCheck(config.reading.strict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,15 +10,13 @@ from numpy.typing import NDArray
 
 from ulmfit.config.stages import TransferConfig, directions_of
 from ulmfit.data.sources import read_many
-from ulmfit.data.token_store import fingerprint_files, open_or_build
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.vocabulary import coverage, known_as, with_vocabulary
+from ulmfit.stages.finetune import text_store
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
-from ulmfit.text.types import Text
-from ulmfit.text.unicode import UnicodeCheck
 
 COUNTED = 2**24
 """Tokens that are counted at a time."""
@@ -33,23 +30,16 @@ def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
     with RunFolder(config, quiet) as run:
-        unicode = UnicodeCheck(config.reading.strict)
-
-        def texts() -> Iterator[Text]:
-            documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
-            return (document.text for document in documents)
-
         models = [
             LanguageModel.from_pretrained(config.pretrained, direction=direction)
             for direction in directions_of(config.directions)
         ]
         if config.tokenizer_folder is None:
-            tokenizer = Tokenizer.train(texts(), config.tokenizer)
+            documents = read_many(config.texts, config.reading, labelled=False)
+            tokenizer = Tokenizer.train((d.text for d in documents), config.tokenizer)
         else:
             tokenizer = load_tokenizer(config.tokenizer_folder)
-        fingerprint = fingerprint_files(config.texts, config.reading)
-        store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
-        run.log.warn(unicode.report())
+        store = text_store(config, tokenizer, run)
         known = known_as(tokenizer, models[0].tokenizer)
         found = coverage(tokenizer, known, _counts(store.tokens, tokenizer.vocab_size))
         run.log.say(str(found))
