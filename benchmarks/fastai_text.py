@@ -25,7 +25,8 @@ SHOWN = 20
 """Texts with other words that are listed, at most."""
 
 OURS = """
-from ulmfit.text.rules import RULE_SETS, apply_rules
+from ulmfit.text.fastai_rules import RULE_SETS
+from ulmfit.text.rules import apply_rules
 from ulmfit.text.spacy_words import spacy_words
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.unicode import replace_surrogates

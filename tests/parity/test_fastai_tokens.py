@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ulmfit.config.text import TokenizerConfig
-from ulmfit.text.rules import MARKS
+from ulmfit.text.marks import MARKS
 from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 CONFIG = TokenizerConfig(

@@ -123,6 +123,21 @@ def test_an_archive_brings_its_vocabulary(files: Path, run: Run) -> None:
     assert model.tokenizer.words()[4:7] == ["xxeos", "xxmaj", "xxup"]
 
 
+@pytest.mark.parametrize(("mark", "rules"), [("xxup", "fastai-2"), ("t_up", "fastai-2018")])
+def test_words_with_the_marks_of_2018_come_with_its_rules(
+    files: Path, run: Run, mark: str, rules: str
+) -> None:
+    words = [mark if word == "xxup" else word for word in VOCABULARY]
+    (files / "itos.json").write_text(json.dumps(words), encoding="utf-8")
+    source, given = files / "lm_fwd.pth", ("--splitter", "pattern", "--output", files / "model")
+    run("convert", source, "--vocab", files / "itos.json", *given)
+    tokenizer = LanguageModel.from_pretrained(files / "model").tokenizer
+    assert tokenizer.config.rules == rules
+    ids = tokenizer.encode("THE film")
+    assert tokenizer.tokens(ids) == ["<bos>", "xxup", "the", "film"]
+    assert tokenizer.decode(ids) == "THE film"
+
+
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_the_way_back_gives_the_same_weights(files: Path, run: Run, storage: str) -> None:
     sources = (files / "lm_fwd.pth", files / "lm_bwd.pth")

@@ -3,22 +3,19 @@ from __future__ import annotations
 import html
 import re
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ulmfit.text.rules import (
-    MARKS,
-    RULE_SETS,
-    Rule,
-    apply_rules,
-    apply_rules_aligned,
-    decode_marks,
-)
+from ulmfit.text.fastai_rules import RULE_SETS
+from ulmfit.text.marks import MARKS, decode_marks
+from ulmfit.text.rules import Rule, apply_rules, apply_rules_aligned
 
 FASTAI_2 = RULE_SETS["fastai-2"]
+every_set = pytest.mark.parametrize("rules", [FASTAI_2, RULE_SETS["fastai-2018"]])
 PARTS = st.sampled_from(
     [
         *("a", "b", "A", "Σ", "σ", "İ", "ß", "x", "xx", "maj", "XXMAJ", "xxrep 3", "xxup"),
@@ -66,6 +63,7 @@ def test_equals_the_plain_functions_but_for_names_of_marks(text: str) -> None:
     assert apply_rules(rules, text) == fastai_2(text)
 
 
+@every_set
 @given(MESSY_TEXT)
 @example("no  no no")
 @example("no no no!")
@@ -73,16 +71,19 @@ def test_equals_the_plain_functions_but_for_names_of_marks(text: str) -> None:
 @example("\x1c a\x85\xa0")
 @example("\ud800\ud800\ud800 a")
 @example(" ".join(f"Word{i} UP{i}" for i in range(10_000)) + "  no no no no!!!!")
-def test_each_rule_s_quick_way_is_the_substitution(text: str) -> None:
-    for rule in FASTAI_2:
+def test_each_rule_s_quick_way_is_the_substitution(rules: Sequence[Rule], text: str) -> None:
+    for rule in rules:
         plain = Rule(rule.name, rule.pattern, rule.replace)
         assert rule.apply(text) == plain.apply(text)
 
 
+@every_set
 @given(MESSY_TEXT)
-def test_aligned_result_is_the_same_and_spans_lie_in_the_text(text: str) -> None:
-    result, spans = apply_rules_aligned(FASTAI_2, text)
-    assert result == apply_rules(FASTAI_2, text)
+def test_aligned_result_is_the_same_and_spans_lie_in_the_text(
+    rules: Sequence[Rule], text: str
+) -> None:
+    result, spans = apply_rules_aligned(rules, text)
+    assert result == apply_rules(rules, text)
     assert spans.shape == (len(result), 2)
     assert (spans[:, 0] < spans[:, 1]).all()
     assert (spans >= 0).all() and (spans <= len(text)).all()
@@ -109,6 +110,7 @@ def test_no_rules_keep_everything() -> None:
     np.testing.assert_array_equal(spans, [[0, 1], [1, 2], [2, 3]])
 
 
+@every_set
 @pytest.mark.parametrize(
     "text",
     [
@@ -116,17 +118,18 @@ def test_no_rules_keep_everything() -> None:
         *("xx<br />up", "\u1e8dxxup", "xxrep 1000000 a", "xxfld 1", "xxbos", "xxxxrep 3 a"),
     ],
 )
-def test_text_never_becomes_a_mark(text: str) -> None:
-    without_marks = [rule for rule in FASTAI_2 if rule.name in ("fix_html", "escape_marks")]
+def test_text_never_becomes_a_mark(rules: Sequence[Rule], text: str) -> None:
+    without_marks = [rule for rule in rules if rule.name in ("fix_html", "fixup", "escape_marks")]
     for spelling in (text, text.upper() if "&" not in text else text, text.title()):
         result = apply_rules(without_marks, spelling)
         assert not re.search("xx(maj|up|rep|wrep|fld|bos)", result, re.IGNORECASE)
 
 
+@every_set
 @given(st.text(st.sampled_from("xmajuprewdflbosX -&#120;<>5"), max_size=30))
-def test_only_rules_put_in_marks(text: str) -> None:
+def test_only_rules_put_in_marks(rules: Sequence[Rule], text: str) -> None:
     """Every mark in the result comes with the text that the rule replaced, not with its name."""
-    result, spans = apply_rules_aligned(FASTAI_2, text)
+    result, spans = apply_rules_aligned(rules, text)
     for match in re.finditer("xx(?:maj|up|rep|wrep|fld|bos)", result):
         source = text[spans[match.start(), 0] : spans[match.end() - 1, 1]]
         assert match[0] in MARKS
@@ -135,12 +138,13 @@ def test_only_rules_put_in_marks(text: str) -> None:
         assert before[-1:] in ("", " ", "\n") and after[:1] == " "
 
 
+@every_set
 @pytest.mark.parametrize(
     "unit", ["ab", "AB", "A'", " ", "\n", "\n\t", "A ", "no ", "&#", "<br />", "a\n"]
 )
-def test_time_is_proportional_to_length(unit: str) -> None:
+def test_time_is_proportional_to_length(rules: Sequence[Rule], unit: str) -> None:
     start = time.process_time()
-    apply_rules(FASTAI_2, "a" + unit * (200_000 // len(unit)) + "b")
+    apply_rules(rules, "a" + unit * (200_000 // len(unit)) + "b")
     assert time.process_time() - start < 5.0
 
 

@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ulmfit.text import spacy_words as module
-from ulmfit.text.rules import RULE_SETS, apply_rules
+from ulmfit.text.fastai_rules import RULE_SETS
+from ulmfit.text.rules import apply_rules
 from ulmfit.text.spacy_words import LONGEST_RUN, SpacyWords
 
 SPACY: Any = spacy.blank("en").tokenizer

@@ -21,7 +21,7 @@ from ulmfit.config.settings import from_dict
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.text.library_encoder import REACH
-from ulmfit.text.rules import MARKS
+from ulmfit.text.marks import MARKS
 from ulmfit.text.spacy_words import spacy_words
 from ulmfit.text.tokenizer import (
     BEGIN_ID,

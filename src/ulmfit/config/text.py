@@ -28,9 +28,10 @@ class TokenizerConfig:
     min_frequency: Annotated[int, Field(ge=1)] = 2
     """Pieces or words seen less often in the sample are left out. fastai: 3."""
 
-    rules: Literal["none", "fastai-2"] = "none"
-    """Named, versioned set of text rules applied first (`text/rules.py`).
-    `fastai-2` is meant for `word`; it lower-cases, so it does not keep text exactly."""
+    rules: Literal["none", "fastai-2", "fastai-2018"] = "none"
+    """Named, versioned set of text rules applied first (`text/fastai_rules.py`): those of fastai 2,
+    or of the scripts of 2018. Meant for `word`; they lower-case, so they do not keep text
+    exactly."""
 
     sample_megabytes: Annotated[float, Field(gt=0)] = 200.0
     """How much text, in 10^6 bytes of UTF-8, the tokenizer is trained on at most."""

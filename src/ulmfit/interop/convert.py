@@ -21,7 +21,7 @@ from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.archives import is_archive, unpack
 from ulmfit.interop.export import export_fastai
 from ulmfit.interop.fastai import FastaiModel, read_fastai
-from ulmfit.interop.vocabulary import our_words, read_vocabulary, rows_of
+from ulmfit.interop.vocabulary import MARKS_2018, our_words, read_vocabulary, rows_of
 from ulmfit.models.folder import check_replaceable
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import prefixed
@@ -64,7 +64,7 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
         _check_alike(models, words)
         members = _members(config, sources)
         own = our_words(words)
-        tokenizer = _tokenizer(config, own)
+        tokenizer = _tokenizer(config, own, words)
         task, places = _task(config, models[0], labels)
         tensors: dict[str, Tensor] = {}
         rows = rows_of(own, words)
@@ -162,13 +162,13 @@ def _direction_in(name: str) -> Direction | None:
     return "backward" if backward and not forward else None
 
 
-def _tokenizer(config: ConvertConfig, own: Sequence[str]) -> Tokenizer:
-    """Return the tokenizer of the words, ours first."""
+def _tokenizer(config: ConvertConfig, own: Sequence[str], words: Sequence[str]) -> Tokenizer:
+    """Return the tokenizer of our words, with the rules that those of the file are made by."""
     settings = TokenizerConfig(
         kind="word",
         vocab_size=len(own),
         min_frequency=1,
-        rules="fastai-2",
+        rules="fastai-2018" if MARKS_2018 & {*words} else "fastai-2",
         splitter=config.splitter,
     )
     return Tokenizer.from_words(own, settings)

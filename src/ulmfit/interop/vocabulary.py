@@ -18,22 +18,25 @@ from torch import Tensor
 
 from ulmfit.errors import ArtefactError
 from ulmfit.interop.safe_pickle import load_plain
-from ulmfit.text.rules import REPEATED, UPPER, WORD_REPEATED
+from ulmfit.text.marks import REPEATED, UPPER, WORD_REPEATED
 from ulmfit.text.tokenizer import SPECIAL_TOKENS
 
 FILLER = "xxfake"
 """What fastai 2 fills a vocabulary up with, to a multiple of 8."""
+
+_MARKS_2018 = {"t_up": UPPER, "tk_rep": REPEATED, "tk_wrep": WORD_REPEATED}
 
 OUR_NAMES = {
     **dict.fromkeys(("xxpad", "_pad_"), SPECIAL_TOKENS[0]),
     **dict.fromkeys(("xxunk", "_unk_"), SPECIAL_TOKENS[1]),
     **dict.fromkeys(("xxbos", "xbos"), SPECIAL_TOKENS[2]),
     **dict.fromkeys(("xxfld", "xfld"), SPECIAL_TOKENS[3]),
-    "t_up": UPPER,
-    "tk_rep": REPEATED,
-    "tk_wrep": WORD_REPEATED,
+    **_MARKS_2018,
 }
 """Special tokens and marks of fastai and of the scripts of 2018, and ours."""
+
+MARKS_2018 = frozenset(_MARKS_2018)
+"""Words that only the scripts of 2018 put into text."""
 
 FASTAI_NAMES = dict(zip(SPECIAL_TOKENS, ("xxpad", "xxunk", "xxbos", "xxfld"), strict=True))
 """Our special tokens, and fastai's."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ulmfit.config.model import Dropout
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.text.rules import MARKS
+from ulmfit.text.marks import MARKS
 from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 SHOWN = 20

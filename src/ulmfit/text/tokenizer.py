@@ -26,15 +26,10 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.text.fastai_rules import RULE_SETS
 from ulmfit.text.library_encoder import BPE_PATTERN, WORD_PATTERN, LibraryEncoder
-from ulmfit.text.rules import (
-    MARKS,
-    RULE_SETS,
-    apply_rules,
-    apply_rules_aligned,
-    decode_marks,
-    join_words,
-)
+from ulmfit.text.marks import MARKS, decode_marks, join_words
+from ulmfit.text.rules import apply_rules, apply_rules_aligned
 from ulmfit.text.spacy_encoder import SpacyEncoder
 from ulmfit.text.spacy_words import readable, spacy_words, visible
 from ulmfit.text.types import Text, columns_of
