@@ -17,7 +17,7 @@ from ulmfit.config.model import (
     Preset,
 )
 from ulmfit.config.settings import settings
-from ulmfit.config.text import TokenizerConfig
+from ulmfit.config.text import RuleSet, TokenizerConfig
 from ulmfit.config.training import NotNegative, OptimizerConfig, TrainingConfig
 
 Directions = Literal["forward", "backward", "both"]
@@ -381,9 +381,18 @@ class ConvertConfig:
     labels: tuple[str, ...] = ()
     """Classes of a classifier, in the order of fastai's `dls.vocab`."""
 
+    sentencepiece: str | None = None
+    """The SentencePiece model (`spm.model`) that cut the text into the vocabulary's pieces. Its own
+    pieces are the vocabulary where `vocab` is not given, as in fastai 1. Needs the extra
+    `sentencepiece`."""
+
+    rules: Literal["auto"] | RuleSet = "auto"
+    """Text rules that new text goes through. `auto`: those of 2018 where the vocabulary has their
+    marks, else fastai 2's."""
+
     splitter: Literal["spacy", "pattern"] = "spacy"
     """What finds the words of new text. `spacy`: spaCy, as in fastai; needs the extra `spacy`.
-    `pattern`: a regular expression that splits alike, mostly."""
+    `pattern`: a regular expression that splits alike, mostly. Not asked with `sentencepiece`."""
 
     to: Literal["ulmfit", "fastai-2"] = "ulmfit"
     """What to write: a model folder, or weights and vocabulary as fastai 2 saves them."""

@@ -8,14 +8,17 @@ from pydantic import Field
 
 from ulmfit.config.settings import settings
 
+RuleSet = Literal["none", "fastai-2", "fastai-2018"]
+
 
 @settings
 class TokenizerConfig:
     """How text becomes ids, and what is learned from a sample of it."""
 
-    kind: Literal["bpe", "word"] = "bpe"
+    kind: Literal["bpe", "word", "sentencepiece"] = "bpe"
     """`bpe`: byte-level byte-pair encoding, lossless in any script.
-    `word`: words after text rules, rare ones unknown (fastai's manner)."""
+    `word`: words after text rules, rare ones unknown (fastai's manner).
+    `sentencepiece`: the pieces of a converted SentencePiece model; not to be trained."""
 
     splitter: Literal["pattern", "spacy"] = "pattern"
     """What finds the words. `pattern`: a regular expression, for any language.
@@ -28,7 +31,7 @@ class TokenizerConfig:
     min_frequency: Annotated[int, Field(ge=1)] = 2
     """Pieces or words seen less often in the sample are left out. fastai: 3."""
 
-    rules: Literal["none", "fastai-2", "fastai-2018"] = "none"
+    rules: RuleSet = "none"
     """Named, versioned set of text rules applied first (`text/fastai_rules.py`): those of fastai 2,
     or of the scripts of 2018. Meant for `word`; they lower-case, so they do not keep text
     exactly."""

@@ -21,6 +21,7 @@ from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.archives import is_archive, unpack
 from ulmfit.interop.export import export_fastai
 from ulmfit.interop.fastai import FastaiModel, read_fastai
+from ulmfit.interop.sentencepiece import pieces_of, read_pieces, rows_of_pieces
 from ulmfit.interop.vocabulary import MARKS_2018, our_words, read_vocabulary, rows_of
 from ulmfit.models.folder import check_replaceable
 from ulmfit.models.saving import save_model
@@ -63,11 +64,9 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
         models = [read_fastai(source.weights) for source in sources]
         _check_alike(models, words)
         members = _members(config, sources)
-        own = our_words(words)
-        tokenizer = _tokenizer(config, own, words)
+        tokenizer, rows = _tokenizer(config, words)
         task, places = _task(config, models[0], labels)
         tensors: dict[str, Tensor] = {}
-        rows = rows_of(own, words)
         for model, member in zip(models, members, strict=True):
             tensors |= prefixed(_own_weights(model, rows, places), member.prefix)
     artefact = ArtefactConfig(
@@ -106,6 +105,8 @@ def _vocabulary(config: ConvertConfig, sources: Sequence[Source]) -> tuple[list[
     """Return the words, which all sources share, and the labels that stand with them, if any."""
     given = [Path(config.vocab)] if config.vocab is not None else []
     paths = given or [source.vocabulary for source in sources if source.vocabulary is not None]
+    if not paths and config.sentencepiece is not None:
+        return pieces_of(Path(config.sentencepiece)), []
     if not paths:
         raise ConfigError("setting 'vocab': missing; give the vocabulary that the weights go with")
     words, labels = read_vocabulary(paths[0])
@@ -162,16 +163,19 @@ def _direction_in(name: str) -> Direction | None:
     return "backward" if backward and not forward else None
 
 
-def _tokenizer(config: ConvertConfig, own: Sequence[str], words: Sequence[str]) -> Tokenizer:
-    """Return the tokenizer of our words, with the rules that those of the file are made by."""
+def _tokenizer(config: ConvertConfig, words: Sequence[str]) -> tuple[Tokenizer, np.ndarray]:
+    """Return the tokenizer, and the row [vocab] that each of its words has among `words`."""
+    rules = config.rules
+    if rules == "auto":
+        rules = "fastai-2018" if MARKS_2018 & {*words} else "fastai-2"
+    if config.sentencepiece is not None:
+        tokenizer = read_pieces(Path(config.sentencepiece), rules)
+        return tokenizer, rows_of_pieces(tokenizer, words)
+    own = our_words(words)
     settings = TokenizerConfig(
-        kind="word",
-        vocab_size=len(own),
-        min_frequency=1,
-        rules="fastai-2018" if MARKS_2018 & {*words} else "fastai-2",
-        splitter=config.splitter,
+        kind="word", vocab_size=len(own), min_frequency=1, rules=rules, splitter=config.splitter
     )
-    return Tokenizer.from_words(own, settings)
+    return Tokenizer.from_words(own, settings), rows_of(own, words)
 
 
 def _task(
@@ -202,6 +206,7 @@ def _own_weights(model: FastaiModel, rows: np.ndarray, places: np.ndarray) -> di
 
 
 def _described(config: ConvertConfig, sources: Sequence[Source], words: Sequence[str]) -> list[Any]:
-    vocabulary = Path(config.vocab).name if config.vocab else "in the archive"
+    given = config.vocab or config.sentencepiece
+    vocabulary = Path(given).name if given else "in the archive"
     lines = [f"weights of fastai: {source.name}" for source in sources]
     return [*lines, f"vocabulary: {vocabulary}, {len(words):,} words"]

@@ -1,8 +1,8 @@
 """The tokenizer: trained on a sample, text to ids and back, over the `tokenizers` library.
 
-Two kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
+Three kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
 rules are asked for). `word`: words and single punctuation marks, the rare ones unknown; split by a
-pattern, or by spaCy.
+pattern, or by spaCy. `sentencepiece`: the pieces of a converted model.
 
 No text can become a special token or a mark of the rules: special tokens are ordinary entries
 of the vocabulary, never searched for in text, and their names, which mix letters and
@@ -29,6 +29,7 @@ from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.text.fastai_rules import RULE_SETS
 from ulmfit.text.library_encoder import BPE_PATTERN, WORD_PATTERN, LibraryEncoder
 from ulmfit.text.marks import MARKS, decode_marks, join_words
+from ulmfit.text.pieces_encoder import SPACE, PiecesEncoder
 from ulmfit.text.rules import apply_rules, apply_rules_aligned
 from ulmfit.text.spacy_encoder import SpacyEncoder
 from ulmfit.text.spacy_words import readable, spacy_words, visible
@@ -73,6 +74,11 @@ class Tokenizer:
         and cannot.
         """
         _check_settings(config)
+        if config.kind == "sentencepiece":
+            raise ConfigError(
+                "setting 'tokenizer.kind': found 'sentencepiece', whose pieces come from a "
+                "converted model; choose bpe or word to train a tokenizer"
+            )
         if config.kind == "bpe" and config.vocab_size < SMALLEST_BPE:
             raise ConfigError(
                 f"setting 'tokenizer.vocab_size': found {config.vocab_size}; byte-level pieces "
@@ -181,6 +187,8 @@ class Tokenizer:
         """Return the id of a special token, or of a piece written as in the text, if it is one."""
         if self.config.kind == "bpe" and piece not in SPECIAL_TOKENS:
             piece = "".join(p for p, _ in _BYTES.pre_tokenize_str(replace_surrogates(piece)))
+        elif self.config.kind == "sentencepiece":
+            piece = piece.replace(" ", SPACE)
         elif self.config.splitter == "spacy":
             piece = visible(piece)
         found: int | None = self._library.token_to_id(piece)
@@ -203,7 +211,7 @@ class Tokenizer:
 
     def _decode_column(self, ids: list[int]) -> str:
         """Text of ids among which there is no special token."""
-        if self.config.kind == "bpe":
+        if self.config.kind != "word":
             text: str = self._library.decode(ids, skip_special_tokens=False)
             return decode_marks(re.findall(r"\n|\S+", text)) if self._rules else text
         words = self.tokens(ids)
@@ -217,7 +225,7 @@ class Tokenizer:
             raise IndexError(f"id {index} is not among the {self.vocab_size} of the tokenizer")
         if self.config.kind == "bpe" and index >= len(SPECIAL_TOKENS):
             return str(self._library.decode([index], skip_special_tokens=False))
-        return str(piece)
+        return piece.replace(SPACE, " ") if self.config.kind == "sentencepiece" else str(piece)
 
 
 def reverse_ids(ids: Ids, begin_mark: BeginMark) -> Ids:
@@ -265,8 +273,10 @@ def _check_settings(config: TokenizerConfig) -> None:
 
 def _encoder(
     library: tokenizers.Tokenizer, config: TokenizerConfig
-) -> LibraryEncoder | SpacyEncoder:
+) -> LibraryEncoder | PiecesEncoder | SpacyEncoder:
     """Return what turns text, after the rules, into ids, none of them a special token's."""
+    if config.kind == "sentencepiece":
+        return PiecesEncoder(library)
     if config.splitter == "pattern":
         return LibraryEncoder(library)
     vocabulary = library.get_vocab()
@@ -320,14 +330,14 @@ def _with_words(values: dict[str, Any], words: Sequence[str]) -> bytes:
 
 def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
     """Raise `ArtefactError` if the tokenizer read is none of this project's."""
-    model = {"bpe": "BPE", "word": "WordLevel"}[config.kind]
+    model = {"bpe": "BPE", "word": "WordLevel", "sentencepiece": "Unigram"}[config.kind]
     if values["model"].get("type") != model:
         found = f"a model of type {values['model'].get('type')}, not {model}"
     elif values.get("added_tokens"):
         found = f"added token {values['added_tokens'][0].get('content')!r}, which text could become"
     elif [library.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(4)):
         found = f"other special tokens than {', '.join(SPECIAL_TOKENS)} at ids 0 to 3"
-    elif sorted(values["model"]["vocab"].values()) != list(range(len(values["model"]["vocab"]))):
+    elif sorted(library.get_vocab().values()) != list(range(len(values["model"]["vocab"]))):
         found = "ids that are not 0, 1, 2 and so on"
     elif (config.splitter == "spacy") != _splits_at_spaces(values):
         found = f"words of another splitter than {config.splitter}"
