@@ -17,7 +17,12 @@ from safetensors.torch import load_file
 from ulmfit.config.artefact import Member
 from ulmfit.config.data import LanesConfig, ReadingConfig
 from ulmfit.config.model import PRESETS, Direction, Dropout, EncoderConfig
-from ulmfit.config.stages import PretrainConfig, RegularizationConfig, TokenizerStageConfig
+from ulmfit.config.stages import (
+    PretrainConfig,
+    RegularizationConfig,
+    TokenizerStageConfig,
+    directions_of,
+)
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.config.training import OptimizerConfig, TrainingConfig
 from ulmfit.data.token_store import fingerprint_texts, open_or_build
@@ -173,6 +178,37 @@ def test_bfloat16_on_the_cpu_gives_a_finite_loss(
     tensors = load_file(folder / "model.safetensors")
     assert {t.dtype for t in tensors.values()} == {torch.float32}
     assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_training_begins_with_what_counts_tell(text: Path) -> None:
+    still = brief(optimizer=OptimizerConfig(learning_rate=1e-12, discriminative_factor=1.0))
+    shares = {}
+    for weights in ("counts", "random"):
+        settings = {"initial_weights": weights, "directions": "both", "overwrite": True}
+        folder = pretrain(config(text, training=still, **settings), quiet=True)
+        forward, backward = (
+            LanguageModel.from_pretrained(folder, direction=way) for way in directions_of("both")
+        )
+        shares[weights] = forward.network.head.bias.detach().exp()
+        same = torch.equal(
+            forward.network.encoder.embedding.weight, backward.network.encoder.embedding.weight
+        )
+        assert same  # of the same seed, or counted once
+    torch.testing.assert_close(shares["counts"].sum(), torch.tensor(1.0))
+    assert (shares["random"] == 1.0).all()
+    ids = np.concatenate(forward.tokenizer.encode_batch(sentences(200)))
+    king = forward.tokenizer.id_of(" king")
+    assert king is not None
+    share = (int((ids == king).sum()) + 1) / (len(ids) + forward.tokenizer.vocab_size)
+    assert float(shares["counts"][king]) == pytest.approx(share, rel=0.05)
+
+
+def test_a_softmax_over_a_sample_learns_and_is_measured_over_all(text: Path) -> None:
+    folder = pretrain(config(text, sampled_words=40), quiet=True)
+    found = results(folder)
+    model = LanguageModel.from_pretrained(folder)
+    assert model.perplexity(sentences(30, seed=1)).mean() < 40
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"])) and found["loss"] > 0
 
 
 def test_another_seed_is_another_model(text: Path, tmp_path: Path) -> None:

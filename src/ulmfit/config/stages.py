@@ -73,6 +73,11 @@ class LanguageModelTrainingConfig:
     regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
     """AR and TAR."""
 
+    sampled_words: Annotated[int, Field(ge=0)] = 0
+    """Words, about, over which the softmax of a training step is taken: the most frequent and,
+    drawn anew, some of the others. 0: all. A quicker step on a CPU, for a loss that is estimated
+    (`nn/sampled_softmax.py`); the measured one is exact."""
+
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=5.0))
     """The loop."""
 
@@ -136,6 +141,11 @@ class PretrainConfig(LanguageModelTrainingConfig, OutputConfig):
 
     layers: Annotated[int, Field(ge=1)] | None = None
     """Number of LSTM layers, in place of the preset's."""
+
+    initial_weights: Literal["random", "counts"] = "counts"
+    """What training begins with. `counts`: the embedding from the company that words keep in the
+    text, the decoder's bias from their frequencies (`models/word_vectors.py`); all else at
+    random."""
 
     directions: Directions = "both"
     """`both` trains one model after the other from the same token files."""

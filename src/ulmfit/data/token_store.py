@@ -37,6 +37,7 @@ from ulmfit.text.types import Text, columns_of
 
 FORMAT_VERSION = 1
 BLOCK_CHARACTERS = 8_000_000
+COUNTED_AT_ONCE = 10_000_000
 NUMBER = np.dtype("<u8")
 
 
@@ -70,6 +71,14 @@ class TokenStore:
     def text_bytes(self) -> int:
         """UTF-8 bytes of the whole text."""
         return int(self.sizes[:, 0].sum())
+
+    def frequencies(self, vocab_size: int) -> npt.NDArray[np.int64]:
+        """How often each id occurs, [vocab_size]."""
+        counts = np.zeros(vocab_size, dtype=np.int64)
+        for begin in range(0, len(self.tokens), COUNTED_AT_ONCE):
+            block = self.tokens[begin : begin + COUNTED_AT_ONCE]
+            counts += np.bincount(block, minlength=vocab_size)
+        return counts
 
     @property
     def words(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.artefact import Member
 from ulmfit.config.data import LanesConfig
+from ulmfit.config.model import Direction
 from ulmfit.config.stages import LanguageModelTrainingConfig, RegularizationConfig
 from ulmfit.data.lanes import Lanes, Window, validation_windows
 from ulmfit.data.token_store import TokenStore
@@ -18,6 +19,7 @@ from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn.awd_lstm import State, detach
 from ulmfit.nn.language_head import regularization
+from ulmfit.nn.sampled_softmax import chances, draw_sample, sampled_loss
 from ulmfit.stages.part import train_part
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.training.device import Precision
@@ -44,6 +46,7 @@ class LanguageModelTask:
         seed: int,
         training: Documents,
         validation: Documents | None,
+        sampled_words: int = 0,
     ) -> None:
         """Train `network` on `training` to read in the direction of `member`."""
         self.module: nn.Module = network
@@ -61,6 +64,10 @@ class LanguageModelTask:
             documents=training[1],
         )
         self.device = network.head.bias.device
+        self.chances: Tensor | None = None
+        if sampled_words:
+            frequencies = training[0].frequencies(network.encoder.config.vocab_size)
+            self.chances = chances(torch.from_numpy(frequencies), sampled_words).to(self.device)
         self._state: State | None = None
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
@@ -84,7 +91,7 @@ class LanguageModelTask:
         raw, state = self.network.encoder(vectors, state, masks)
         self._state = detach(state)
         dropped = self.network.head.drop(raw)
-        nll, count = self.network.head.loss(dropped, targets, self.network.encoder.embedding.weight)
+        nll, count = self._loss(dropped, targets)
         penalty = regularization(
             raw, dropped, targets, self.regularization.alpha, self.regularization.beta
         )
@@ -119,9 +126,21 @@ class LanguageModelTask:
         state = tuple((tensors[f"{i}.h"], tensors[f"{i}.c"]) for i in layers)
         self._state = tuple((h.to(self.device), c.to(self.device)) for h, c in state) or None
 
+    def _loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed loss and count of the targets [batch, time], over all words or a sample."""
+        head, weight = self.network.head, self.network.encoder.embedding.weight
+        if self.chances is None:
+            return head.loss(outputs, targets, weight)
+        return sampled_loss(outputs, targets, weight, head.bias, draw_sample(self.chances))
+
     def _tensors(self, window: Window) -> tuple[Tensor, Tensor]:
         ids, targets = torch.from_numpy(window.ids), torch.from_numpy(window.targets)
         return ids.to(self.device), targets.to(self.device)
+
+
+def part_of(direction: Direction) -> str:
+    """Return the name of the part of a run in which a direction's language model learns."""
+    return f"language_model.{direction}"
 
 
 def train_language_model(
@@ -145,10 +164,12 @@ def train_language_model(
             settings.training.seed,
             training,
             validation,
+            settings.sampled_words,
         )
 
-    part = f"language_model.{model.member.direction}"
-    return train_part(run, part, model.network, task, settings.training, precision)
+    return train_part(
+        run, part_of(model.member.direction), model.network, task, settings.training, precision
+    )
 
 
 @torch.no_grad()

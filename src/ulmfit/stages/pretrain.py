@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ulmfit.config.artefact import Member
 from ulmfit.config.model import Direction, EncoderConfig, preset
@@ -16,7 +17,8 @@ from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.stages.language_modelling import train_language_model
+from ulmfit.models.word_vectors import counted_weights
+from ulmfit.stages.language_modelling import part_of, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
@@ -39,9 +41,14 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         tokenizer = _tokenizer(config, run)
         training, validation = _stores(config, tokenizer, run)
         models: list[LanguageModel] = []
+        counted: dict[str, Tensor] = {}
         results: dict[str, Any] = {}
         for direction in directions_of(config.directions):
             model = _new_model(config, tokenizer, direction)
+            if config.initial_weights == "counts" and not run.began(part_of(direction)):
+                run.log.say("counting neighbours")
+                counted = counted or _counted(training, model)
+                model.network.load_state_dict(counted, strict=False)
             model.network.to(machine.device)
             results[direction] = train_language_model(
                 run, model, config, (training, None), (validation, None), machine.precision
@@ -64,6 +71,12 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, direction: Directio
     network = LanguageModelNetwork(_shape(config, tokenizer.vocab_size), dropout)
     member = Member(direction=direction, prefix=direction, begin_mark=config.begin_mark)
     return LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt)
+
+
+def _counted(store: TokenStore, model: LanguageModel) -> dict[str, Tensor]:
+    """Return the weights that the counts of the text give, the same for both directions."""
+    frequencies = store.frequencies(model.config.vocab_size)
+    return counted_weights(store.tokens, frequencies, model.config.embedding_size)
 
 
 def _shape(config: PretrainConfig, vocab_size: int) -> EncoderConfig:

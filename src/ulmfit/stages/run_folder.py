@@ -95,6 +95,10 @@ class RunFolder:
         """Return the path of the checkpoint of a part that is being trained."""
         return self.path / f"{part}{CHECKPOINT}"
 
+    def began(self, part: str) -> bool:
+        """Tell whether the run has trained a part, to its end or to a checkpoint."""
+        return self.checkpoint(part).exists() or (self.path / f"{part}{FINISHED}").exists()
+
     def finish(self, part: str, tensors: Mapping[str, Tensor], results: dict[str, Any]) -> None:
         """Keep the weights and results of a finished part and drop its checkpoint."""
         save_checkpoint(self.path / f"{part}{FINISHED}", dict(tensors), results)
