@@ -98,6 +98,11 @@ def not_a_number(weights: Weights) -> None:
     weights["0.rnns.1.module.bias_ih_l0"][3] = float("nan")
 
 
+def not_a_number_in_both_copies(weights: Weights) -> None:
+    weights["0.encoder.weight"][3, 1] = float("nan")
+    weights["1.decoder.weight"] = weights["0.encoder.weight"].clone()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -135,6 +140,7 @@ def not_a_number(weights: Weights) -> None:
             "no matrix '0.encoder.weight'; give a whole model",
         ),
         (not_a_number, "'0.rnns.1.module.bias_ih_l0' holds NaN or infinite weights"),
+        (not_a_number_in_both_copies, "'0.encoder.weight' holds NaN or infinite weights"),
         (lambda w: w.update({"0.rnns.0": "text"}), "holds no weights by name; give a file that"),
     ],
 )

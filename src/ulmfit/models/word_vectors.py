@@ -29,9 +29,9 @@ BLOCK_TOKENS = 4_000_000
 """Tokens counted at a time."""
 
 
-LENGTH = 0.25
-"""Root mean square of the entries that an embedding begins with. A trained one's are as large; with
-entries as small as those of a random start, training takes far longer to make use of it."""
+SCALE = 0.5
+"""Root mean square of an embedding's entries at the start, near that of a trained one. Chosen by
+the loss after 350,000 tokens: smaller ones take far longer to be used (`benchmarks/LOG.md`)."""
 
 
 def counted_weights(
@@ -45,7 +45,7 @@ def counted_weights(
     shares = torch.from_numpy(frequencies + 1.0)
     vectors = word_vectors(tokens, len(frequencies), features)
     return {
-        "encoder.embedding.weight": vectors * LENGTH * features**0.5,
+        "encoder.embedding.weight": vectors * SCALE * features**0.5,
         "head.bias": (shares / shares.sum()).log().float(),
     }
 
