@@ -89,3 +89,15 @@ def test_a_tiny_temperature_is_like_none() -> None:
 def test_wrong_settings_are_refused(temperature: float, top_k: int, top_p: float) -> None:
     with pytest.raises(ConfigError, match="a top_p above 0 and at most 1"):
         draws(torch.zeros(3), temperature, top_k, top_p)
+
+
+@settings(max_examples=50, deadline=None)
+@given(LOGITS, st.floats(0.01, 1.0), st.sampled_from([0.5, 1.0, 3.0]))
+def test_min_p_draws_among_those_near_the_likeliest(
+    logits: Tensor, min_p: float, temperature: float
+) -> None:
+    p = (logits.double() / temperature).softmax(0)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        token = next_token(logits, temperature, 0, 1.0, generator, min_p)
+        assert float(p[token]) >= min_p * float(p.max()) * (1 - 1e-6)

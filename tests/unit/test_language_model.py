@@ -136,7 +136,7 @@ def test_special_tokens_are_never_generated(tokenizer: Tokenizer) -> None:
 
 
 def test_wrong_generation_settings_are_refused(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ConfigError, match=r"top_p 0\.0: give a temperature of 0 or more"):
+    with pytest.raises(ConfigError, match=r"top_p 0\.0, min_p 0\.0: give a temperature of 0"):
         make(tokenizer).generate(top_p=0.0)
 
 

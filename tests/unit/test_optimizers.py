@@ -21,10 +21,11 @@ from ulmfit.training.optimizers import (
 
 ADAM = OptimizerConfig(name="adam", weight_decay=0.1)
 ADAMW = OptimizerConfig(name="adamw", weight_decay=0.1)
+RADAM = OptimizerConfig(name="radam", weight_decay=0.1)
 SGD = OptimizerConfig(name="sgd", momentum=0.9, weight_decay=0.1, learning_rate=0.1)
 PLAIN_SGD = OptimizerConfig(name="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1)
 ALL = pytest.mark.parametrize(
-    "config", [ADAM, ADAMW, SGD, PLAIN_SGD], ids=["adam", "adamw", "sgd", "plain"]
+    "config", [ADAM, ADAMW, RADAM, SGD, PLAIN_SGD], ids=["adam", "adamw", "radam", "sgd", "plain"]
 )
 
 
@@ -79,6 +80,26 @@ def adam_reference(
     return weight
 
 
+def radam_reference(weight: Tensor, gradients: list[Tensor], config: OptimizerConfig) -> Tensor:
+    """Algorithm 2 of Liu et al. 2020, with weight decay apart from the gradient."""
+    rate, (beta1, beta2) = config.learning_rate, config.betas
+    m, v = torch.zeros_like(weight), torch.zeros_like(weight)
+    longest = 2 / (1 - beta2) - 1
+    for t, gradient in enumerate(gradients, start=1):
+        weight = weight * (1 - rate * config.weight_decay)
+        m = beta1 * m + (1 - beta1) * gradient
+        v = beta2 * v + (1 - beta2) * gradient**2
+        m_hat = m / (1 - beta1**t)
+        length = longest - 2 * t * beta2**t / (1 - beta2**t)
+        if length > 5:
+            rectified = (length - 4) * (length - 2) * longest
+            rectified = (rectified / ((longest - 4) * (longest - 2) * length)) ** 0.5
+            adaptive = (1 - beta2**t) ** 0.5 / (v.sqrt() + config.epsilon)
+            m_hat = m_hat * rectified * adaptive
+        weight = weight - rate * m_hat
+    return weight
+
+
 def sgd_reference(weight: Tensor, gradients: list[Tensor], config: OptimizerConfig) -> Tensor:
     velocity = torch.zeros_like(weight)
     for gradient in gradients:
@@ -91,7 +112,7 @@ def sgd_reference(weight: Tensor, gradients: list[Tensor], config: OptimizerConf
 def test_updates_equal_the_published_rules_in_float64(config: OptimizerConfig) -> None:
     torch.manual_seed(2)
     start = torch.randn(37, dtype=torch.float64)
-    gradients = [torch.randn(37, dtype=torch.float64) for _ in range(6)]
+    gradients = [torch.randn(37, dtype=torch.float64) for _ in range(10)]
     parameter = nn.Parameter(start.clone())
     optimizer = build_optimizer([[parameter]], config)
     for gradient in gradients:
@@ -99,6 +120,8 @@ def test_updates_equal_the_published_rules_in_float64(config: OptimizerConfig) -
         optimizer.step()
     if config.name == "sgd":
         expected = sgd_reference(start, gradients, config)
+    elif config.name == "radam":
+        expected = radam_reference(start, gradients, config)
     else:
         expected = adam_reference(start, gradients, config, decoupled=config.name == "adamw")
     torch.testing.assert_close(parameter.data, expected, rtol=1e-12, atol=1e-12)

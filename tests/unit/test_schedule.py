@@ -12,9 +12,11 @@ from ulmfit.training.schedule import (
     constant,
     cosine,
     discriminative_rates,
+    flat_cosine,
     one_cycle,
     rate_multiplier,
     slanted_triangular,
+    warm_restarts,
 )
 
 
@@ -72,6 +74,23 @@ def test_every_schedule_stays_in_its_range(
     assert 1 / ratio - 1e-12 <= slanted_triangular(step, steps, cut_frac, ratio) <= 1
     assert 1 / ratio - 1e-12 <= cosine(step, steps, ratio) <= 1
     assert 1 / 25e4 - 1e-12 <= one_cycle(step, steps, cut_frac) <= 1
+    assert 1 / ratio - 1e-12 <= flat_cosine(step, steps, cut_frac, ratio) <= 1
+    assert 1 / ratio - 1e-12 <= warm_restarts(step, steps, 3, ratio) <= 1
+
+
+def test_flat_cosine_by_hand() -> None:
+    assert [flat_cosine(t, 100, 0.75, 32) for t in (0, 50, 75)] == [1.0, 1.0, 1.0]
+    assert flat_cosine(875, 1000, 0.75, 32) == approx((1 + 1 / 32) / 2)
+
+
+def test_warm_restarts_by_hand() -> None:
+    rates = [warm_restarts(t, 70, cycles=3, ratio=9) for t in range(70)]
+    assert [t for t in range(1, 70) if rates[t] > rates[t - 1]] == [10, 30]
+    assert [rates[t] for t in (0, 10, 30)] == approx([1.0, 1.0, 1.0])
+    assert [rates[t] for t in (5, 20, 50)] == approx([(1 + 1 / 9) / 2] * 3)
+    assert [warm_restarts(t, 40, cycles=1) for t in range(40)] == approx(
+        [cosine(t, 40) for t in range(40)]
+    )
 
 
 def test_one_cycle_by_hand() -> None:

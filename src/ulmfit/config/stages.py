@@ -363,6 +363,9 @@ class GenerateConfig:
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Draw among the likeliest tokens that together reach this probability."""
 
+    min_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Draw among the tokens at least so many times as likely as the likeliest."""
+
     seed: int = 0
     """Of the draws."""
 

@@ -18,8 +18,9 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 class OptimizerConfig:
     """The update rule and the rate of each layer group."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adamw"
-    """`adam` adds weight decay to the gradient, `adamw` decouples it (fastai's default)."""
+    name: Literal["adam", "adamw", "radam", "sgd"] = "adamw"
+    """`adam` adds weight decay to the gradient, `adamw` (fastai's default) and `radam` decouple
+    it."""
 
     learning_rate: Positive = 4e-3
     """Largest rate of the last layer group. Paper: 0.004 language model, 0.01 classifier."""
@@ -45,14 +46,21 @@ class OptimizerConfig:
 class ScheduleConfig:
     """How the rate moves over the steps of a cycle."""
 
-    name: Literal["slanted_triangular", "one_cycle", "cosine", "constant"] = "slanted_triangular"
-    """Paper, section 3.2: the slanted triangle."""
+    name: Literal[
+        "slanted_triangular", "one_cycle", "cosine", "flat_cosine", "warm_restarts", "constant"
+    ] = "slanted_triangular"
+    """Paper, section 3.2: the slanted triangle. `flat_cosine`: the largest rate, then a cosine.
+    `warm_restarts`: cosines, each twice as long as the one before (SGDR)."""
 
     cut_frac: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Share of the steps during which the rate rises. Paper: 0.1."""
+    """Share of the steps during which the rate rises (paper: 0.1) or, with `flat_cosine`, stays
+    (fastai: 0.75)."""
 
     ratio: Annotated[float, Field(ge=1.0)] = 32.0
     """How much smaller the lowest rate is than the largest. Paper: 32."""
+
+    cycles: Annotated[int, Field(ge=1, le=20)] = 3
+    """Cosines of `warm_restarts`."""
 
 
 @settings

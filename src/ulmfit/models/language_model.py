@@ -108,6 +108,7 @@ class LanguageModel:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         seed: int = 0,
     ) -> str:
         """Return `prompt` and its continuation by `tokens` tokens, or up to the document's end.
@@ -132,7 +133,7 @@ class LanguageModel:
                 outputs, state = encoder(encoder.embed(piece.to(self.device)), state)
             logits = head.logits(outputs[0, -1], encoder.embedding.weight).cpu()
             logits[NEVER_GENERATED] = -torch.inf
-            token = next_token(logits, temperature, top_k, top_p, generator)
+            token = next_token(logits, temperature, top_k, top_p, generator, min_p)
             if token == BEGIN_ID:
                 break
             written.append(token)

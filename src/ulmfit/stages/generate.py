@@ -24,5 +24,6 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> str:
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
+        min_p=config.min_p,
         seed=config.seed,
     )

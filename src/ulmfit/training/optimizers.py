@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam
 
 from ulmfit.config.training import OptimizerConfig
 from ulmfit.errors import ResumeError
@@ -34,6 +34,9 @@ def build_optimizer(groups: Sequence[Sequence[nn.Parameter]], config: OptimizerC
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in seen)
     common: dict[str, Any] = {"weight_decay": config.weight_decay, "fused": fused}
     match config.name:
+        case "radam":  # has no fused kernel
+            common = {"weight_decay": config.weight_decay, "decoupled_weight_decay": True}
+            return RAdam(options, betas=config.betas, eps=config.epsilon, **common)
         case "adam":
             return Adam(options, betas=config.betas, eps=config.epsilon, **common)
         case "adamw":

@@ -29,6 +29,10 @@ def rate_multiplier(config: ScheduleConfig, step: int, steps: int) -> float:
             return one_cycle(step, steps, config.cut_frac)
         case "cosine":
             return cosine(step, steps, config.ratio)
+        case "flat_cosine":
+            return flat_cosine(step, steps, config.cut_frac, config.ratio)
+        case "warm_restarts":
+            return warm_restarts(step, steps, config.cycles, config.ratio)
         case "constant":
             return constant(step, steps)
 
@@ -60,6 +64,22 @@ def one_cycle(step: int, steps: int, cut_frac: float = 0.25) -> float:
 def cosine(step: int, steps: int, ratio: float = 32.0) -> float:
     """Fall by a half cosine from 1 to 1/ratio (Loshchilov & Hutter 2017, one cycle)."""
     return _half_cosine(1.0, 1 / ratio, _place(step, steps))
+
+
+def flat_cosine(step: int, steps: int, flat_frac: float = 0.75, ratio: float = 32.0) -> float:
+    """Stay at 1 for `flat_frac` of the steps, then fall by a half cosine to 1/ratio (fastai)."""
+    place = _place(step, steps)
+    return _half_cosine(1.0, 1 / ratio, max(0.0, place - flat_frac) / (1 - flat_frac))
+
+
+def warm_restarts(step: int, steps: int, cycles: int = 3, ratio: float = 32.0) -> float:
+    """Fall by a half cosine from 1 to 1/ratio, `cycles` times, each twice as long as the last.
+
+    SGDR, Loshchilov & Hutter 2017, with T_mult = 2.
+    """
+    place = _place(step, steps) * (2**cycles - 1)  # in lengths of the first cosine
+    cycle = min(cycles - 1, math.floor(math.log2(place + 1)))
+    return _half_cosine(1.0, 1 / ratio, (place + 1) / 2**cycle - 1)
 
 
 def constant(step: int, steps: int) -> float:
