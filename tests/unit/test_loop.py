@@ -379,6 +379,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unfreezing": {"unfreezing": "chain_thaw", "optimizer": ADAMW, "epochs": 4.0},
     "gradual": {"unfreezing": "gradual", "epochs": 4.0, "accumulation": 3},
     "momentum": {"optimizer": OptimizerConfig(name="sgd", momentum=0.9, learning_rate=0.05)},
+    "averaging": {"averaging": 1, "evaluate_every": 0.25, "epochs": 4.0},
     "best": {"keep_best": True, "evaluate_every": 0.3, "patience": 3, "optimizer": ADAMW},
 }
 
@@ -410,6 +411,27 @@ def test_a_resumed_run_has_the_same_bits_and_the_same_log(tmp_path: Path, name: 
         assert without_times(strict_events(folder)) == without_times(
             strict_events(tmp_path / "whole")
         )
+
+
+def test_the_weights_are_averaged_from_where_the_loss_no_longer_falls() -> None:
+    """Evaluated after every second of 8 batches; the third is worse than the first."""
+    before: list[list[Tensor]] = []
+    task = LinearTask(
+        data(32, 4),
+        scripted=[1.0, 0.9, 1.5, 1.2],
+        before_loss=lambda task: before.append(weights(task)),
+    )
+    run(task, config(epochs=1.0, evaluate_every=0.25, averaging=1))
+    plain = LinearTask(data(32, 4), scripted=[1.0, 0.9, 1.5, 1.2])
+    run(plain, config(epochs=1.0, evaluate_every=0.25))
+    after = [*before[7:], weights(plain)]  # the seventh and the eighth step
+    expected = [torch.stack(values).mean(0) for values in zip(*after, strict=True)]
+    for found, mean, last in zip(weights(task), expected, after[-1], strict=True):
+        torch.testing.assert_close(found, mean)
+        assert not torch.equal(found, last)
+    for evaluated, mean in zip(task.snapshots[3], expected, strict=True):
+        torch.testing.assert_close(evaluated, mean)
+    assert same_bits(task.snapshots[2], plain.snapshots[2])
 
 
 def test_checkpoints_count_steps_wherever_a_cycle_begins(tmp_path: Path) -> None:

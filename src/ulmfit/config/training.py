@@ -100,6 +100,11 @@ class TrainingConfig:
     patience: Annotated[int, Field(ge=0)] = 0
     """Evaluations without a better one after which training stops early; 0: never."""
 
+    averaging: Annotated[int, Field(ge=0)] = 0
+    """Evaluations without a better one after which the weights are averaged from there on, for
+    evaluation and at the end; 0: never. 5 with `sgd` at a constant rate is NT-ASGD (Merity et al.
+    2017, section 5)."""
+
     keep_best: bool = True
     """End with the weights of the best evaluation rather than the last."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import TrainingError
+from ulmfit.training.averaging import Averaging
 from ulmfit.training.checkpoint import (
     load_checkpoint,
     random_state,
@@ -100,6 +101,7 @@ class Progress:
     evaluations_since_best: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     stopped_early: bool = False
+    averaged_steps: int = 0
     log_bytes: int = 0
 
     def results(self, keep_best: bool) -> dict[str, Any]:
@@ -164,6 +166,7 @@ class _Run:
         self.optimizer = build_optimizer(self.groups, config.optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
         self.progress = Progress()
+        self.averaging = Averaging(task.module, config.averaging)
         self.best_weights: dict[str, Tensor] = {}
         self.trainable: tuple[int, ...] | None = None
         self.rate_scale = 0.0  # the mean over the batches of a step
@@ -176,6 +179,7 @@ class _Run:
         with ProgressBar(self.log, self.title, self.plan.batches) as bar:
             while self.progress.index < self.plan.batches and not self.progress.stopped_early:
                 self.train_epoch(bar)
+        self.averaging.finish()
         if self.best_weights:
             self.task.module.load_state_dict(self.best_weights)
         set_trainable(self.optimizer, tuple(range(len(self.groups))))
@@ -234,6 +238,7 @@ class _Run:
         norm = nn.utils.clip_grad_norm_(parameters, largest)
         if math.isfinite(float(norm)):
             self.scaler.step(self.optimizer)
+            self.averaging.step()
             self.progress.skipped_in_a_row = 0
         else:
             self.progress.skipped_steps += 1
@@ -275,6 +280,14 @@ class _Run:
 
     def evaluate(self) -> None:
         """Measure on held-out data, keep the weights if they are the best, perhaps stop early."""
+        with self.averaging.applied():
+            self.measure()
+        criteria = [self.task.criterion(metrics) for metrics in self.progress.history]
+        if self.averaging.follow(criteria):
+            self.log.say(f"{self.title}: averages the weights from here on")
+
+    def measure(self) -> None:
+        """Measure the module as it stands."""
         self.task.module.eval()
         with torch.no_grad(), autocast(self.precision, self.device):
             metrics = self.task.evaluate()
@@ -312,6 +325,7 @@ class _Run:
         """Write everything that the rest of the run depends on, atomically."""
         assert self.checkpoint is not None
         self.progress.log_bytes = self.log.size()
+        self.progress.averaged_steps = self.averaging.steps
         optimizer_tensors, optimizer_values = optimizer_state(self.optimizer)
         parts = {
             "module": self.task.module.state_dict(),
@@ -319,6 +333,7 @@ class _Run:
             "carried": self.task.carried(),
             "random": random_state(),
             "best": self.best_weights,
+            "means": self.averaging.means,
         }
         tensors = {f"{part}/{name}": t for part, ts in parts.items() for name, t in ts.items()}
         state = {
@@ -344,6 +359,7 @@ class _Run:
         self.scaler.load_state_dict(state["scaler"])
         self.task.carry(parts.get("carried", {}))
         self.best_weights = parts.get("best", {})
+        self.averaging.restore(parts.get("means", {}), self.progress.averaged_steps)
         self.log.cut(self.progress.log_bytes)
         restore_random_state(parts["random"])
         self.began, self.saved = replace(self.progress), self.progress.index
