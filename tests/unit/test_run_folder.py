@@ -197,6 +197,28 @@ def test_other_settings_are_refused_by_name(
         assert run.finished("forward") is not None
 
 
+def test_a_setting_newer_than_the_run_has_its_default_in_it(tmp_path: Path) -> None:
+    interrupt(config(tmp_path))
+    path = tmp_path / "model.run" / "settings.json"
+    kept = json.loads(path.read_text())
+    for name in ("sampled_words", "training.schedule.cycles"):
+        del kept[name]
+    path.write_text(json.dumps(kept))
+    other = config(tmp_path, resume=True, sampled_words=100)
+    with pytest.raises(ResumeError, match="has sampled_words = 0, this one 100"):
+        RunFolder(other, quiet=True).__enter__()
+    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        assert run.finished("forward") is not None
+
+
+def test_a_setting_that_is_no_longer_known_is_refused(tmp_path: Path) -> None:
+    interrupt(config(tmp_path))
+    path = tmp_path / "model.run" / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "gone": 3}))
+    with pytest.raises(ResumeError, match="has gone = 3, this one None"):
+        RunFolder(config(tmp_path, resume=True), quiet=True).__enter__()
+
+
 def test_another_command_is_refused(tmp_path: Path) -> None:
     interrupt(config(tmp_path))
     other = TokenizerStageConfig(texts=("wiki.txt",), output=str(tmp_path / "model"), resume=True)

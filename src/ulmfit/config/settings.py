@@ -45,6 +45,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dumped
 
 
+def default_values(cls: Any) -> dict[str, Any]:
+    """Return the settings of `cls` that have a default as plain JSON values, nested."""
+    given = {
+        f.name: f.default if f.default_factory is MISSING else f.default_factory()
+        for f in fields(cls)
+        if f.default is not MISSING or f.default_factory is not MISSING
+    }
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(given, mode="json")
+    return plain
+
+
 def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     """Build a `cls` from plain values; what they leave out, at any depth, keeps its default.
 

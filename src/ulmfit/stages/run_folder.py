@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ulmfit.config.settings import to_dict
+from ulmfit.config.settings import default_values, to_dict
 from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
 from ulmfit.models.folder import check_replaceable
@@ -148,7 +148,12 @@ class RunFolder:
         settings, wanted = self.path / SETTINGS, _what(self.config)
         goes_on = settings.exists() and self.config.resume
         if goes_on:
-            _refuse_difference(_read_settings(settings), wanted, self.path)
+            kept = _read_settings(settings)
+            # A setting that is newer than the run has its default in it.
+            newer = wanted.keys() - kept.keys()
+            defaults = _flatten(default_values(type(self.config)))
+            kept |= {name: defaults[name] for name in newer & defaults.keys()}
+            _refuse_difference(kept, wanted, self.path)
             # What stands at the output by now, this run made just before it was killed.
             self.overwrite = True
         check_replaceable(self.output, self.overwrite)
