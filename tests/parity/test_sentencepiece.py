@@ -13,6 +13,7 @@ import sentencepiece
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
 
 from ulmfit import LanguageModel
 from ulmfit.cli import main
@@ -208,6 +209,26 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(ArtefactError, match="without pieces"):
         read_pieces(path, "none")
+
+
+def test_damaged_models_are_refused(model: Path, tmp_path: Path) -> None:
+    def garbage(content: Any) -> None:
+        content.normalizer_spec.precompiled_charsmap = b"\xff\xff\xff\x7f garbage"
+
+    def twice(content: Any) -> None:
+        content.pieces[20].piece = content.pieces[21].piece
+
+    def no_number(content: Any) -> None:
+        content.pieces[20].score = float("nan")
+
+    for damage in (garbage, twice, no_number):
+        content: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+        content.ParseFromString(model.read_bytes())
+        damage(content)
+        path = tmp_path / "spm.model"
+        path.write_bytes(content.SerializeToString())
+        with pytest.raises(ArtefactError, match=f"^{path}: damaged .*; get the file again$"):
+            read_pieces(path, "none")
 
 
 def test_no_such_tokenizer_is_trained() -> None:

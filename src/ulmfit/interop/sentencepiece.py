@@ -39,13 +39,15 @@ def read_pieces(path: Path, rules: RuleSet) -> Tokenizer:
     kept = [piece for piece in model.pieces if piece.type in (NORMAL, USER_DEFINED)]
     words = [(name, 0.0) for name in SPECIAL_TOKENS]
     words += [(piece.piece, piece.score) for piece in kept if piece.piece not in SPECIAL_TOKENS]
-    stored = pieces_tokenizer(
-        words, SPECIAL_TOKENS, UNKNOWN_ID, model.normalizer_spec.precompiled_charsmap
-    )
+    charsmap = model.normalizer_spec.precompiled_charsmap
     config = TokenizerConfig(
         kind="sentencepiece", vocab_size=len(words), min_frequency=1, rules=rules
     )
-    return Tokenizer.from_json(stored, config)
+    try:
+        stored = pieces_tokenizer(words, SPECIAL_TOKENS, UNKNOWN_ID, charsmap)
+        return Tokenizer.from_json(stored, config)
+    except Exception as error:  # the library raises bare exceptions
+        raise ArtefactError(f"{path}: damaged ({error}); get the file again") from None
 
 
 def pieces_of(path: Path) -> list[str]:
