@@ -46,6 +46,7 @@ WORD = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1)
 RULED = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1, rules="fastai-2")
 RULED_BPE = TokenizerConfig(vocab_size=400, rules="fastai-2")
 SPACY = TokenizerConfig(kind="word", splitter="spacy", vocab_size=300, min_frequency=1)
+SPACED = replace(SPACY, splitter="spaces")
 RULED_SPACY = replace(SPACY, rules="fastai-2")
 
 TOKENIZERS = {
@@ -54,6 +55,7 @@ TOKENIZERS = {
     "ruled": Tokenizer.train(CORPUS, RULED),
     "ruled_bpe": Tokenizer.train(CORPUS, RULED_BPE),
     "spacy": Tokenizer.train(CORPUS, SPACY),
+    "spaced": Tokenizer.train(CORPUS, SPACED),
     "ruled_spacy": Tokenizer.train(CORPUS, RULED_SPACY),
 }
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
@@ -508,3 +510,13 @@ def test_reversed_documents() -> None:
     assert reverse_ids(ids, "last").tolist() == [7, 6, 5, BEGIN_ID]
     assert reverse_ids(ids[:1], "first").tolist() == [BEGIN_ID]
     assert ids.tolist() == [BEGIN_ID, 5, 6, 7]
+
+
+def test_words_between_spaces_stand_as_they_are() -> None:
+    text = " = Homarus gammarus = \n \n The 17th @-@ place <unk> , ( it 's ) \n"
+    tokenizer = Tokenizer.train([text], SPACED)
+    ids = tokenizer.encode(text)
+    words = [word for line in text.split("\n")[:-1] for word in [*line.split(), "\n"]]
+    assert tokenizer.tokens(ids)[1:] == words
+    assert ids[words.index("<unk>") + 1] == UNKNOWN_ID
+    assert tokenizer.decode(ids) == " ".join(word for word in words if word != "<unk>")

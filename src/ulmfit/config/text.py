@@ -20,9 +20,11 @@ class TokenizerConfig:
     `word`: words after text rules, rare ones unknown (fastai's manner).
     `sentencepiece`: the pieces of a converted SentencePiece model; not to be trained."""
 
-    splitter: Literal["pattern", "spacy"] = "pattern"
+    splitter: Literal["pattern", "spacy", "spaces"] = "pattern"
     """What finds the words. `pattern`: a regular expression, for any language.
-    `spacy`: spaCy's English tokenizer, as fastai; for `word`, needs the extra `spacy`."""
+    `spacy`: spaCy's English tokenizer, as fastai; for `word`, needs the extra `spacy`.
+    `spaces`: white space, for text that is split already, such as WikiText; a line break is a
+    word (there, `<eos>`); for `word`."""
 
     vocab_size: Annotated[int, Field(ge=8)] = 16_000
     """Largest number of ids, special tokens included; `bpe` needs 300. Paper: 30,000 or 60,000

@@ -2,7 +2,7 @@
 
 Three kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
 rules are asked for). `word`: words and single punctuation marks, the rare ones unknown; split by a
-pattern, or by spaCy. `sentencepiece`: the pieces of a converted model.
+pattern, by spaCy, or at white space. `sentencepiece`: the pieces of a converted model.
 
 No text can become a special token or a mark of the rules: special tokens are ordinary entries
 of the vocabulary, never searched for in text, and their names, which mix letters and
@@ -27,7 +27,12 @@ from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.text.fastai_rules import RULE_SETS
-from ulmfit.text.library_encoder import BPE_PATTERN, WORD_PATTERN, LibraryEncoder
+from ulmfit.text.library_encoder import (
+    BPE_PATTERN,
+    SPACED_PATTERN,
+    WORD_PATTERN,
+    LibraryEncoder,
+)
 from ulmfit.text.marks import MARKS, decode_marks, join_words
 from ulmfit.text.pieces_encoder import SPACE, PiecesEncoder
 from ulmfit.text.rules import apply_rules, apply_rules_aligned
@@ -217,7 +222,9 @@ class Tokenizer:
         words = self.tokens(ids)
         if self.config.splitter == "spacy":
             words = [readable(word) for word in words]
-        return decode_marks(words) if self._rules else join_words(words)
+        if self._rules:
+            return decode_marks(words)
+        return " ".join(words) if self.config.splitter == "spaces" else join_words(words)
 
     def _token(self, index: int) -> str:
         piece = self._library.id_to_token(index)
@@ -264,10 +271,10 @@ class _Sample:
 
 
 def _check_settings(config: TokenizerConfig) -> None:
-    if config.splitter == "spacy" and config.kind != "word":
+    if config.splitter != "pattern" and config.kind != "word":
         raise ConfigError(
-            f"setting 'tokenizer.splitter': found 'spacy', which splits words, with kind "
-            f"'{config.kind}'; choose kind 'word', or splitter 'pattern'"
+            f"setting 'tokenizer.splitter': found '{config.splitter}', which splits words, with "
+            f"kind '{config.kind}'; choose kind 'word', or splitter 'pattern'"
         )
 
 
@@ -277,7 +284,7 @@ def _encoder(
     """Return what turns text, after the rules, into ids, none of them a special token's."""
     if config.kind == "sentencepiece":
         return PiecesEncoder(library)
-    if config.splitter == "pattern":
+    if config.splitter != "spacy":
         return LibraryEncoder(library)
     vocabulary = library.get_vocab()
     words = {word: vocabulary[word] for word in vocabulary.keys() - set(SPECIAL_TOKENS)}
@@ -300,7 +307,7 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
         if config.splitter == "spacy":  # whose words are given with one space between
             library.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
         else:
-            pattern = Regex(WORD_PATTERN)
+            pattern = Regex(SPACED_PATTERN if config.splitter == "spaces" else WORD_PATTERN)
             library.pre_tokenizer = pre_tokenizers.Split(pattern, "removed", invert=True)
         return library, trainers.WordLevelTrainer(**learning)
     library = tokenizers.Tokenizer(models.BPE())
@@ -339,15 +346,18 @@ def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) 
         found = f"other special tokens than {', '.join(SPECIAL_TOKENS)} at ids 0 to 3"
     elif sorted(library.get_vocab().values()) != list(range(len(values["model"]["vocab"]))):
         found = "ids that are not 0, 1, 2 and so on"
-    elif (config.splitter == "spacy") != _splits_at_spaces(values):
+    elif config.splitter != _splitter(values):
         found = f"words of another splitter than {config.splitter}"
     else:
         return
     raise ArtefactError(f"tokenizer.json: found {found}; restore the file or make it again")
 
 
-def _splits_at_spaces(values: Any) -> bool:
-    return (values["pre_tokenizer"] or {}).get("pattern") == {"String": " "}
+def _splitter(values: Any) -> str:
+    """Return the name of the splitter whose words a tokenizer has."""
+    pattern = (values["pre_tokenizer"] or {}).get("pattern")
+    known = (({"String": " "}, "spacy"), ({"Regex": SPACED_PATTERN}, "spaces"))
+    return next((name for other, name in known if other == pattern), "pattern")
 
 
 def _document(text: Text, columns: Sequence[Ids]) -> Ids:
