@@ -27,8 +27,8 @@ WORD_PATTERN = (
     r"|\p{N}{1,16}(?:[.,]\p{N}{1,16}){1,3}"
     rf"|[{_WORD}]{{1,64}}|\n{{1,2}}|[^\s{_WORD}]"
 )
-# Words as they stand, and line breaks. The name of a special token is cut, but `<unk>`, which may be
-# one: it is what it says.
+# Words as they stand, and line breaks. The name of a special token is cut; but `<unk>` may be one,
+# for that is what it says.
 _NAME = "<(?=(?:pad|bos|fld)>)"
 SPACED_PATTERN = rf"\n|{_NAME}|(?:(?!{_NAME})\S){{1,64}}"
 REACH = 80
