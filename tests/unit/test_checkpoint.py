@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ulmfit.errors import ResumeError, UlmfitError
@@ -205,6 +206,23 @@ def test_the_file_is_whole_whenever_the_writer_is_killed(tmp_path: Path) -> None
         tensors, state = load_checkpoint(path)
         assert set(tensors["x"].tolist()) == {state["step"]}
         assert state["step"] >= max(printed, default=0)
+
+
+def test_a_file_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c"
+    save_checkpoint(path, {"x": torch.zeros(3)}, {"step": 1})
+    name = "ulmfit.training.checkpoint.safe_open"
+
+    def replaced_while_opening(path: Path, framework: str) -> Any:
+        monkeypatch.setattr(name, safe_open)
+        save_checkpoint(path, {"x": torch.ones(3)}, {"step": 2})
+        raise SafetensorError("half of the one, half of the other")
+
+    monkeypatch.setattr(name, replaced_while_opening)
+    tensors, state = load_checkpoint(path)
+    assert tensors["x"].tolist() == [1, 1, 1] and state == {"step": 2}
 
 
 def test_random_draws_go_on_where_they_were(tmp_path: Path) -> None:

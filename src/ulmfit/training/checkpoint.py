@@ -51,24 +51,21 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors, on the CPU, and the state that `save_checkpoint` wrote.
 
+    A file that another process replaces in the middle of the reading is read again.
+
     Raises `ResumeError` if there is no file, or if it is not whole and unaltered.
     """
     path = Path(path)
     if not path.is_file():
         raise ResumeError(f"{path}: there is no checkpoint to resume; start the run without resume")
-    try:
-        with safe_open(path, framework="pt") as file:
-            # Copies, so that nothing maps a file which the next checkpoint replaces.
-            names = file.keys()
-            tensors = {name: file.get_tensor(name).clone() for name in names}
-            stored = json.loads((file.metadata() or {})["state"])
-        state: dict[str, Any] = stored["state"]
-        whole = stored["sha256"] == _digest(tensors, state)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ResumeError(_damaged(path, str(error))) from None
-    if not whole:
-        raise ResumeError(_damaged(path, "its content does not match its hash"))
-    return tensors, state
+    while True:
+        version = _version(path)
+        try:
+            return _read(path)
+        except ResumeError:
+            # safetensors opens a path twice: the header may be of one file, the data of the next.
+            if _version(path) == version:
+                raise
 
 
 def random_state() -> dict[str, Tensor]:
@@ -90,6 +87,29 @@ def restore_random_state(states: Mapping[str, Tensor]) -> None:
     for device in range(torch.cuda.device_count()):
         if (state := states.get(f"cuda.{device}")) is not None:
             torch.cuda.set_rng_state(state, device)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the file once; raises `ResumeError` if what was read does not match its hash."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Copies, so that nothing maps a file which the next checkpoint replaces.
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+            stored = json.loads((file.metadata() or {})["state"])
+        state: dict[str, Any] = stored["state"]
+        whole = stored["sha256"] == _digest(tensors, state)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ResumeError(_damaged(path, str(error))) from None
+    if not whole:
+        raise ResumeError(_damaged(path, "its content does not match its hash"))
+    return tensors, state
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Tell the file at `path` from the one that replaces it."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
