@@ -74,16 +74,20 @@ class TokenStore:
 
     def frequencies(self, vocab_size: int) -> npt.NDArray[np.int64]:
         """How often each id occurs, [vocab_size]."""
-        counts = np.zeros(vocab_size, dtype=np.int64)
-        for begin in range(0, len(self.tokens), COUNTED_AT_ONCE):
-            block = self.tokens[begin : begin + COUNTED_AT_ONCE]
-            counts += np.bincount(block, minlength=vocab_size)
-        return counts
+        return count_ids(self.tokens, vocab_size)
 
     @property
     def words(self) -> int:
         """Whitespace-separated words of the whole text."""
         return int(self.sizes[:, 1].sum())
+
+
+def count_ids(tokens: npt.NDArray[np.integer], vocab_size: int) -> npt.NDArray[np.int64]:
+    """Return how often each id stands among `tokens` [n], [vocab_size], in constant memory."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for begin in range(0, len(tokens), COUNTED_AT_ONCE):
+        counts += np.bincount(tokens[begin : begin + COUNTED_AT_ONCE], minlength=vocab_size)
+    return counts
 
 
 @dataclass

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ulmfit.data.token_store import count_ids
+
 WINDOW = 4
 """Tokens on each side that count as neighbours; one at distance d counts 1 / d."""
 
@@ -57,7 +59,7 @@ def word_vectors(tokens: NDArray[np.integer], vocab_size: int, features: int) ->
     features beyond the number of words, are drawn at random.
     """
     tokens = tokens[:COUNTED_TOKENS]
-    frequencies = np.bincount(tokens, minlength=vocab_size)
+    frequencies = count_ids(tokens, vocab_size)
     contexts = np.argsort(-frequencies, kind="stable")[:CONTEXTS]
     scores = positive_pmi(torch.from_numpy(neighbour_counts(tokens, vocab_size, contexts)))
     rank = min(features, *scores.shape)

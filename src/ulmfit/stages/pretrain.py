@@ -46,8 +46,7 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         for direction in directions_of(config.directions):
             model = _new_model(config, tokenizer, direction)
             if config.initial_weights == "counts" and not run.began(part_of(direction)):
-                run.log.say("counting neighbours")
-                counted = counted or _counted(training, model)
+                counted = counted or _counted(training, model, run)
                 model.network.load_state_dict(counted, strict=False)
             model.network.to(machine.device)
             results[direction] = train_language_model(
@@ -73,8 +72,9 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, direction: Directio
     return LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt)
 
 
-def _counted(store: TokenStore, model: LanguageModel) -> dict[str, Tensor]:
+def _counted(store: TokenStore, model: LanguageModel, run: RunFolder) -> dict[str, Tensor]:
     """Return the weights that the counts of the text give, the same for both directions."""
+    run.log.say("counting neighbours")
     frequencies = store.frequencies(model.config.vocab_size)
     return counted_weights(store.tokens, frequencies, model.config.embedding_size)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ulmfit.config.stages import TransferConfig, directions_of
 from ulmfit.data.sources import read_many
 from ulmfit.models.language_model import LanguageModel, save_language_models
@@ -17,9 +14,6 @@ from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
-
-COUNTED = 2**24
-"""Tokens that are counted at a time."""
 
 
 def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
@@ -41,7 +35,7 @@ def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
             tokenizer = load_tokenizer(config.tokenizer_folder)
         store = text_store(config, tokenizer, run)
         known = known_as(tokenizer, models[0].tokenizer)
-        found = coverage(tokenizer, known, _counts(store.tokens, tokenizer.vocab_size))
+        found = coverage(tokenizer, known, store.frequencies(tokenizer.vocab_size))
         run.log.say(str(found))
         run.log.write("coverage", **asdict(found))
         data = [describe_store("text", config.texts, store), str(found)]
@@ -51,11 +45,3 @@ def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
         save_language_models(moved, run.output, storage=config.storage, overwrite=run.overwrite)
         run.close()
         return run.output
-
-
-def _counts(tokens: NDArray[np.unsignedinteger], vocab_size: int) -> NDArray[np.int64]:
-    """Return how often each id stands among `tokens` [n]."""
-    counts = np.zeros(vocab_size, dtype=np.int64)
-    for start in range(0, len(tokens), COUNTED):
-        counts += np.bincount(tokens[start : start + COUNTED], minlength=vocab_size)
-    return counts

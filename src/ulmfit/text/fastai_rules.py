@@ -18,6 +18,21 @@ def _literal(name: str, old: str, new: str) -> Rule:
     return Rule(name, pattern, lambda match: ((new, 0),), lambda text: text.replace(old, new))
 
 
+def _repeated(name: str, least: int) -> Rule:
+    """Replace a character that stands `least` times or more in a row by the mark, count and it."""
+    return Rule(
+        name,
+        re.compile(rf"(\S)(\1{{{least - 1},}})"),
+        lambda match: ((f" {REPEATED} {len(match[2]) + 1} ", 0), (match[1], 0), (" ", 0)),
+        concerns=_has_thrice,
+    )
+
+
+def _spaced(name: str, characters: str) -> Rule:
+    """Put a space on both sides of each of the `characters`, a class of the pattern."""
+    return Rule(name, re.compile(characters), lambda match: ((" ", 0), (match[0], 0), (" ", 0)))
+
+
 def _lower_marked(mark: str) -> Callable[[re.Match[str]], Sequence[Piece]]:
     """Replace a word by the mark, if it has two letters, and the word in lower case."""
 
@@ -74,12 +89,7 @@ def _has_double(text: str) -> bool:
     return any(map(eq, words, words[1:]))
 
 
-REPLACE_REP = Rule(
-    "replace_rep",
-    re.compile(r"(\S)(\1{2,})"),
-    lambda match: ((f" {REPEATED} {len(match[2]) + 1} ", 0), (match[1], 0), (" ", 0)),
-    concerns=_has_thrice,
-)
+REPLACE_REP = _repeated("replace_rep", 3)
 
 REPLACE_WREP = Rule(
     "replace_wrep",
@@ -93,9 +103,7 @@ REPLACE_WREP = Rule(
     concerns=_has_double,
 )
 
-SPEC_ADD_SPACES = Rule(
-    "spec_add_spaces", re.compile(r"[/#\\]"), lambda match: ((" ", 0), (match[0], 0), (" ", 0))
-)
+SPEC_ADD_SPACES = _spaced("spec_add_spaces", r"[/#\\]")
 
 RM_USELESS_SPACES = Rule(
     "rm_useless_spaces",
@@ -147,12 +155,7 @@ _FIXUP_LITERALS = (
 
 FIXUP = (*(_literal("fixup", old, new) for old, new in _FIXUP_LITERALS), _ENTITIES)
 
-REPLACE_REP_2018 = Rule(
-    "replace_rep_2018",
-    re.compile(r"(\S)(\1{3,})"),
-    lambda match: ((f" {REPEATED} {len(match[2]) + 1} ", 0), (match[1], 0), (" ", 0)),
-    concerns=_has_thrice,
-)
+REPLACE_REP_2018 = _repeated("replace_rep_2018", 4)
 
 REPLACE_WREP_2018 = Rule(
     "replace_wrep_2018",
@@ -184,9 +187,7 @@ DO_CAPS = (
     Rule("do_caps", _WORD_OR_NOT, lambda match: ((match[0].lower(), 0),), _lowered_by_words),
 )
 
-ADD_SPACES_2018 = Rule(
-    "add_spaces_2018", re.compile(r"[/#]"), lambda match: ((" ", 0), (match[0], 0), (" ", 0))
-)
+ADD_SPACES_2018 = _spaced("add_spaces_2018", r"[/#]")
 
 BREAK_LINES = Rule(
     "break_lines", re.compile(r"<\s*br\s*/?>", re.IGNORECASE), lambda match: (("\n", 0),)

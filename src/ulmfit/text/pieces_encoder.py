@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tokenizers
-from numpy.typing import NDArray
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
-Ids = NDArray[np.int64]
+from ulmfit.text.library_encoder import Ids, LibraryEncoder
 
 SPACE = "▁"
 """What stands for a space in a piece."""
@@ -43,50 +42,24 @@ def pieces_tokenizer(
     return str(library.to_str())
 
 
-class PiecesEncoder:
+class PiecesEncoder(LibraryEncoder):
     """Ids as the library's tokenizer of pieces gives them.
 
-    `window`: characters of a long text that are encoded at once.
+    What normalisation put in stands where the text goes on; a span is never empty.
     """
 
-    def __init__(self, library: tokenizers.Tokenizer) -> None:
-        self._library = library
-
-    def encode_batch(self, texts: Sequence[str], window: int) -> list[Ids]:
-        """Return the ids [n] of each text; those that fit a window are encoded in parallel."""
-        short = [text for text in texts if len(text) <= window]
-        encodings = iter(self._library.encode_batch_fast(short, add_special_tokens=False))
-        return [
-            _ids(next(encodings)) if len(text) <= window else self._encode_long(text, window)
-            for text in texts
-        ]
-
-    def encode_with_offsets(self, text: str, window: int) -> tuple[Ids, Ids]:
-        """Return the ids [n] of a text, and where each stands in it: start and end [n, 2].
-
-        What normalisation put in stands where the text goes on; a span is never empty.
-        """
-        ids, spans = [], []
-        for start, part in _windows(text, window):
+    def _windows(self, text: str, window: int) -> Iterator[tuple[Ids, Ids]]:
+        """Yield ids [n] and offsets [n, 2] of parts that begin at a space."""
+        for start, part in _parts(text, window):
             encoding = self._library.encode(part, add_special_tokens=False)
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             begins = offsets[:, 0].clip(max=max(0, len(part) - 1))
-            ids.append(_ids(encoding))
-            spans.append(start + np.stack([begins, offsets[:, 1].clip(min=begins + 1)], axis=1))
-        return np.concatenate(ids), np.concatenate(spans)
-
-    def _encode_long(self, text: str, window: int) -> Ids:
-        parts = (part for _, part in _windows(text, window))
-        encoded = [_ids(self._library.encode(part, add_special_tokens=False)) for part in parts]
-        return np.concatenate(encoded)
+            spans = np.stack([begins, offsets[:, 1].clip(min=begins + 1)], axis=1)
+            yield np.array(encoding.ids, dtype=np.int64), start + spans
 
 
-def _ids(encoding: tokenizers.Encoding) -> Ids:
-    return np.array(encoding.ids, dtype=np.int64)
-
-
-def _windows(text: str, window: int) -> Iterator[tuple[int, str]]:
-    """Yield pieces of at most `window` characters that begin at a space, and where they begin."""
+def _parts(text: str, window: int) -> Iterator[tuple[int, str]]:
+    """Yield parts of at most `window` characters that begin at a space, and where they begin."""
     start = 0
     while len(text) - start > window:
         space = text.rfind(" ", start + 1, start + window + 1)

@@ -280,7 +280,7 @@ def _check_settings(config: TokenizerConfig) -> None:
 
 def _encoder(
     library: tokenizers.Tokenizer, config: TokenizerConfig
-) -> LibraryEncoder | PiecesEncoder | SpacyEncoder:
+) -> LibraryEncoder | SpacyEncoder:
     """Return what turns text, after the rules, into ids, none of them a special token's."""
     if config.kind == "sentencepiece":
         return PiecesEncoder(library)
