@@ -123,7 +123,7 @@ def test_the_record_tells_what_was_done_and_no_paths(text: Path) -> None:
     folder = pretrain(config(text), quiet=True)
     run = read_config(folder).run["pretrain"]
     assert run["settings"]["texts"] == ["wiki.txt"] and run["settings"]["hidden_size"] == 16
-    assert run["resolved"] == {"precision": "float32", "device": "cpu"}
+    assert run["resolved"] == {"precision": "float32", "device": "cpu", "processes": 1}
     training, held_out = run["data"]
     assert training.startswith("training: wiki.txt: 198 documents, ")
     assert held_out.startswith("validation: held out: 2 documents, ")

@@ -152,7 +152,7 @@ def test_one_mask_over_time_and_a_new_one_each_pass() -> None:
 def test_rows_of_masks() -> None:
     encoder = make()
     masks, ids = masks_of(encoder, 4), random_ids(4, 5)
-    some = masks.rows(2)
+    some = masks.rows(slice(2))
     outputs, _ = encoder(encoder.embed(ids[:2], some), None, some)
     everything, _ = encoder(encoder.embed(ids, masks), None, masks)
     torch.testing.assert_close(outputs, everything[:2], rtol=1e-12, atol=1e-12)

@@ -23,6 +23,8 @@ from ulmfit.training.checkpoint import (
     save_checkpoint,
 )
 
+CPU = torch.device("cpu")
+
 
 def all_kinds() -> dict[str, Tensor]:
     torch.manual_seed(0)
@@ -228,26 +230,26 @@ def test_a_file_replaced_while_it_is_read_is_read_again(
 def test_random_draws_go_on_where_they_were(tmp_path: Path) -> None:
     torch.manual_seed(5)
     torch.randn(3)  # an odd number: half a pair is kept inside the generator
-    save_checkpoint(tmp_path / "c", random_state(), {})
+    save_checkpoint(tmp_path / "c", random_state(CPU), {})
     expected = [torch.randn(3), torch.rand(5), torch.randperm(9)]
     torch.manual_seed(6)
-    restore_random_state(load_checkpoint(tmp_path / "c")[0])
+    restore_random_state(load_checkpoint(tmp_path / "c")[0], CPU)
     again = [torch.randn(3), torch.rand(5), torch.randperm(9)]
     assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
 
 
 def test_random_state_of_a_missing_gpu_is_passed_over() -> None:
-    missing = {"cuda.99": torch.zeros(16, dtype=torch.uint8)}
-    restore_random_state({**random_state(), **missing})
+    missing = {"cuda": torch.zeros(16, dtype=torch.uint8)}
+    restore_random_state({**random_state(CPU), **missing}, CPU)
 
 
 @pytest.mark.gpu
 def test_random_draws_on_a_gpu_go_on_where_they_were() -> None:
     torch.manual_seed(5)
     torch.randn(3, device="cuda")
-    states = random_state()
-    assert "cuda.0" in states
+    states = random_state(torch.device("cuda"))
+    assert "cuda" in states
     expected = torch.randn(3, device="cuda")
     torch.manual_seed(6)
-    restore_random_state(states)
+    restore_random_state(states, torch.device("cuda"))
     assert torch.equal(torch.randn(3, device="cuda"), expected)

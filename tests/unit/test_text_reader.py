@@ -110,7 +110,7 @@ def reference(encoder: AWDLSTM, chunks: list[Chunk], window: int, masks: Masks) 
     """All chunks with gradients; what is carried into the window is detached."""
     state, pools = encoder.initial_state(0), None
     for step, (ids, lengths) in enumerate(chunks):
-        seen = masks.rows(len(ids))
+        seen = masks.rows(slice(len(ids)))
         state = awd_lstm.grow(state, len(ids))
         if step == len(chunks) - window:
             state = awd_lstm.detach(state)

@@ -132,11 +132,14 @@ class Lanes:
         """Return the number of windows of an epoch."""
         return len(self._edges(epoch)) - 1
 
-    def windows(self, epoch: int, start: int = 0) -> Iterator[Window]:
-        """Yield the windows of an epoch from number `start` on, the same at every call."""
+    def windows(self, epoch: int, start: int = 0, rows: slice = slice(None)) -> Iterator[Window]:
+        """Yield the windows of an epoch from number `start` on, the same at every call.
+
+        `rows`: the lanes to read, where several processes share them.
+        """
         order = self._generator(epoch, 0).permutation(self.documents)
         stream = _Stream(self.store, order, self.direction, self.begin_mark)
-        lanes = np.arange(self.batch_size)[:, None] * self.lane_length
+        lanes = np.arange(self.batch_size)[rows, None] * self.lane_length
         edges = self._edges(epoch)
         for number in range(start, len(edges) - 1):
             low, high = int(edges[number]), int(edges[number + 1])
@@ -177,13 +180,15 @@ def validation_windows(
     direction: Direction,
     begin_mark: BeginMark,
     documents: Ints | None = None,
+    rows: slice = slice(None),
 ) -> Iterator[Window]:
     """Yield windows that score every token of the stream but its first exactly once.
 
     The documents are read in the order given. The targets are shared out over `batch_size` lanes
     (fewer, if there are fewer targets) that differ by one token at most. A lane's first input is
     the last token of the lane before, so that each target follows the token that truly precedes
-    it. Where a lane is one shorter, the last window has the pad id and the target -100.
+    it. Where a lane is one shorter, the last window has the pad id and the target -100. `rows`: the
+    lanes to read, where several processes share them.
 
     Raises `DataError` if the stream has fewer than 2 tokens.
     """
@@ -194,12 +199,14 @@ def validation_windows(
             f"the validation text has {scored + 1} tokens, and perplexity needs 2; give more text"
         )
     stream = _Stream(store, documents, direction, begin_mark)
-    return _cut_evenly(stream, scored, min(batch_size, scored), bptt)
+    return _cut_evenly(stream, scored, min(batch_size, scored), bptt, rows)
 
 
-def _cut_evenly(stream: _Stream, scored: int, lanes: int, bptt: int) -> Iterator[Window]:
+def _cut_evenly(
+    stream: _Stream, scored: int, lanes: int, bptt: int, rows: slice
+) -> Iterator[Window]:
     edges = np.arange(lanes + 1) * scored // lanes
-    begins, ends = edges[:-1, None], edges[1:, None]
+    begins, ends = edges[:-1][rows, None], edges[1:][rows, None]
     longest = -(-scored // lanes)
     for low in range(0, longest, bptt):
         positions = begins + np.arange(low, min(low + bptt, longest) + 1)

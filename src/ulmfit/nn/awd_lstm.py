@@ -44,13 +44,13 @@ class Masks:
     weight: tuple[Tensor | None, ...]
     """[4 * size, size], for each layer."""
 
-    def rows(self, count: int) -> Masks:
-        """Return the masks of the first `count` rows of the batch."""
+    def rows(self, chosen: slice) -> Masks:
+        """Return the masks of the `chosen` rows of the batch."""
 
-        def first(mask: Tensor | None) -> Tensor | None:
-            return None if mask is None else mask[:count]
+        def of(mask: Tensor | None) -> Tensor | None:
+            return None if mask is None else mask[chosen]
 
-        return replace(self, input=first(self.input), hidden=tuple(map(first, self.hidden)))
+        return replace(self, input=of(self.input), hidden=tuple(map(of, self.hidden)))
 
 
 class Embedding(nn.Module):

@@ -39,9 +39,13 @@ class LanguageHead(nn.Module):
 
         In training a mask [batch, 1, features] is drawn unless given.
         """
-        if mask is None and self.training:
-            mask = variational_mask(raw.shape[0], raw.shape[2], self.dropout, raw)
-        return apply_mask(raw, mask)
+        return apply_mask(raw, self.draw_mask(len(raw), raw) if mask is None else mask)
+
+    def draw_mask(self, batch_size: int, raw: Tensor) -> Tensor | None:
+        """Draw a mask [batch_size, 1, features] for outputs like `raw`; `None` in evaluation."""
+        if not self.training:
+            return None
+        return variational_mask(batch_size, raw.shape[2], self.dropout, raw)
 
     def logits(self, outputs: Tensor, weight: Tensor) -> Tensor:
         """Return the scores [..., vocab] of the next word after `outputs` [..., embedding].

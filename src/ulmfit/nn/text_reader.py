@@ -45,7 +45,7 @@ def read_document_batch(
     pools = pooling.initial(0, encoder.config.embedding_size, like=encoder.embedding.weight)
     for step, (ids, lengths) in zip(range(count), chunks, strict=True):
         alive = len(ids)
-        seen = masks.rows(alive) if masks else None
+        seen = masks.rows(slice(alive)) if masks else None
         with torch.set_grad_enabled(with_gradients and step >= window_start):
             vectors = encoder.embed(ids, seen)
             state = awd_lstm.grow(state, alive)

@@ -19,6 +19,7 @@ from ulmfit.models.reading import TOKEN_BUDGET, chunk_tensors
 from ulmfit.models.text_classifier import member_probabilities
 from ulmfit.nn import objectives
 from ulmfit.nn.text_reader import read_document_batch
+from ulmfit.training import processes
 from ulmfit.training.loop import StepLoss
 from ulmfit.training.metrics import accuracy, log_loss, macro_f1
 
@@ -85,17 +86,15 @@ class ClassificationTask:
                 yield DocumentBatch(indices, bptt)
 
     def loss(self, batch: DocumentBatch) -> StepLoss:
-        """Return the mean cross-entropy of a batch of documents."""
+        """Return the mean cross-entropy of a batch of documents.
+
+        Several processes read their share of the documents each; all see the joint batch in the
+        head, batch normalization included, and the losses add up to the joint one.
+        """
         documents = [self.training.documents[i] for i in batch.indices]
-        chunked = ChunkedBatch(documents, batch.bptt)
-        pooled = read_document_batch(
-            self.network.encoder,
-            chunk_tensors(chunked, self.device),
-            count=chunked.count,
-            batch_size=len(documents),
-            gradient_chunks=self.gradient_chunks,
-        )
-        targets = torch.from_numpy(self.training.classes[batch.indices[chunked.order]])
+        order = ChunkedBatch(documents, batch.bptt).order
+        pooled = self._pooled([documents[i] for i in order], batch.bptt)
+        targets = torch.from_numpy(self.training.classes[batch.indices[order]])
         weights = None if self.class_weights is None else self.class_weights.to(self.device)
         loss = objectives.loss(
             self.network(pooled),
@@ -103,15 +102,17 @@ class ClassificationTask:
             weights,
             self.settings.label_smoothing,
         )
-        return StepLoss(loss, sum(map(len, documents)))
+        return StepLoss(loss / processes.count(), sum(map(len, documents)))
 
     def evaluate(self) -> dict[str, float]:
         """Return loss, accuracy, error and macro F1 on the validation documents."""
         if self.validation is None or len(self.validation) == 0:
             return {}
-        predicted = member_probabilities(
-            self.network, self.validation.documents, self.settings.bptt, TOKEN_BUDGET
-        )
+        documents = self.validation.documents
+        turns = processes.own_turns(len(documents))
+        own = member_probabilities(self.network, documents[turns], self.settings.bptt, TOKEN_BUDGET)
+        joint = processes.joint_rows(torch.from_numpy(own), turns, len(documents))
+        predicted = joint.numpy()
         truth, decided = self.validation.classes, predicted.argmax(1)
         share = accuracy(truth, decided)
         return {
@@ -132,6 +133,26 @@ class ClassificationTask:
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up nothing."""
+
+    def _pooled(self, documents: list[Ids], bptt: int) -> Tensor:
+        """Return the pooled outputs [documents, 3 * features]; the longest document comes first."""
+        encoder = self.network.encoder
+        turns = processes.own_turns(len(documents))
+        own = documents[turns]
+        masks = encoder.draw_masks(len(documents))
+        if not own:
+            pooled = encoder.embedding.weight.new_zeros(0, 3 * encoder.config.embedding_size)
+            return processes.joint_rows(pooled, turns, len(documents))
+        chunked = ChunkedBatch(own, bptt)
+        pooled = read_document_batch(
+            encoder,
+            chunk_tensors(chunked, self.device),
+            count=chunked.count,
+            batch_size=len(own),
+            gradient_chunks=self.gradient_chunks,
+            masks=None if masks is None else masks.rows(turns),
+        )
+        return processes.joint_rows(pooled, turns, len(documents))
 
     def _epoch(self, epoch: int) -> list[Ids]:
         lengths = [len(document) for document in self.training.documents]

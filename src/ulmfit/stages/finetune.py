@@ -28,6 +28,7 @@ from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training import processes
 
 
 def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
@@ -35,7 +36,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
 
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
-    with RunFolder(config, quiet) as run:
+    with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.training)
         models = load_for_training(run, config, settings=config)
         store = text_store(config, models[0].tokenizer, run)
@@ -50,7 +51,10 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         record = run_record(config, data, results, machine.record())
         models[0].run = {**models[0].run, "finetune": record}
         models[0].bptt = config.lanes.bptt
-        save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
+        if processes.is_first():
+            save_language_models(
+                models, run.output, storage=config.storage, overwrite=run.overwrite
+            )
         run.close()
         return run.output
 

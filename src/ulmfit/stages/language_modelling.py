@@ -15,13 +15,16 @@ from ulmfit.config.model import Direction
 from ulmfit.config.stages import LanguageModelTrainingConfig, RegularizationConfig
 from ulmfit.data.lanes import Lanes, Window, validation_windows
 from ulmfit.data.token_store import TokenStore
+from ulmfit.errors import ConfigError
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn.awd_lstm import State, detach
+from ulmfit.nn.dropout import apply_mask
 from ulmfit.nn.language_head import regularization
 from ulmfit.nn.sampled_softmax import chances, draw_sample, sampled_loss
 from ulmfit.stages.part import train_part
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training import processes
 from ulmfit.training.device import Precision
 from ulmfit.training.loop import StepLoss
 from ulmfit.training.metrics import TokenLoss
@@ -63,6 +66,13 @@ class LanguageModelTask:
             seed=seed,
             documents=training[1],
         )
+        self.batch_size, self.rows = batch_size, processes.own_block(batch_size)
+        self.share = (self.rows.stop - self.rows.start) / batch_size
+        if not self.share:
+            raise ConfigError(
+                f"setting 'batch_size': {batch_size} lanes cannot be shared by "
+                f"{processes.count()} processes; make it at least {processes.count()}"
+            )
         self.device = network.head.bias.device
         self.chances: Tensor | None = None
         if sampled_words:
@@ -80,22 +90,28 @@ class LanguageModelTask:
 
     def batches(self, epoch: int, start: int) -> Iterator[Window]:
         """Yield the windows of an epoch from number `start`."""
-        return self.lanes.windows(epoch, start)
+        return self.lanes.windows(epoch, start, self.rows)
 
     def loss(self, batch: Window) -> StepLoss:
-        """Return the mean negative log-likelihood of a window, with AR and TAR."""
+        """Return the mean negative log-likelihood of a window, with AR and TAR.
+
+        Of several processes, each its share: the mean over its lanes times its share of them.
+        """
         state = None if batch.first else self._state
-        masks = self.network.encoder.draw_masks(len(batch.ids))
+        masks = self.network.encoder.draw_masks(self.batch_size)
+        masks = None if masks is None else masks.rows(self.rows)
         ids, targets = self._tensors(batch)
         vectors = self.network.encoder.embed(ids, masks)
         raw, state = self.network.encoder(vectors, state, masks)
         self._state = detach(state)
-        dropped = self.network.head.drop(raw)
+        mask = self.network.head.draw_mask(self.batch_size, raw)
+        dropped = apply_mask(raw, None if mask is None else mask[self.rows])
         nll, count = self._loss(dropped, targets)
         penalty = regularization(
             raw, dropped, targets, self.regularization.alpha, self.regularization.beta
         )
-        return StepLoss(nll / count + penalty, batch.ids.size, batch.rate_scale)
+        tokens = self.batch_size * batch.ids.shape[1]
+        return StepLoss((nll / count + penalty) * self.share, tokens, batch.rate_scale)
 
     def evaluate(self) -> dict[str, float]:
         """Return the loss, perplexity and bits per byte over all validation tokens."""
@@ -114,17 +130,20 @@ class LanguageModelTask:
         return metrics["loss"]
 
     def carried(self) -> dict[str, Tensor]:
-        """Return the carried LSTM state, by layer and name."""
+        """Return the carried LSTM state of all lanes, by layer and name."""
         layers = self._state or ()
         return {
-            f"{i}.{n}": t for i, pair in enumerate(layers) for n, t in zip("hc", pair, strict=True)
+            f"{i}.{n}": processes.joint_rows(t, self.rows, self.batch_size)
+            for i, pair in enumerate(layers)
+            for n, t in zip("hc", pair, strict=True)
         }
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up the state that `carried` returned."""
         layers = range(len(tensors) // 2)
         state = tuple((tensors[f"{i}.h"], tensors[f"{i}.c"]) for i in layers)
-        self._state = tuple((h.to(self.device), c.to(self.device)) for h, c in state) or None
+        own = ((h[self.rows], c[self.rows]) for h, c in state)
+        self._state = tuple((h.to(self.device), c.to(self.device)) for h, c in own) or None
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss and count of the targets [batch, time], over all words or a sample."""
@@ -185,7 +204,8 @@ def evaluate_language_model(
     device = network.head.bias.device
     chosen = np.arange(len(store)) if documents is None else documents
     lanes = max(1, min(VALIDATION_LANES, len(chosen) // DOCUMENTS_A_LANE))
-    nll, tokens, state = 0.0, 0, None
+    rows, state = processes.own_block(lanes), None
+    total = torch.zeros(2, dtype=torch.float64)  # loss and tokens
     for window in validation_windows(
         store,
         batch_size=lanes,
@@ -193,11 +213,15 @@ def evaluate_language_model(
         direction=member.direction,
         begin_mark=member.begin_mark,
         documents=documents,
+        rows=rows,
     ):
+        if rows.start == rows.stop:
+            break  # more processes than lanes
         ids = torch.from_numpy(window.ids).to(device)
         targets = torch.from_numpy(window.targets).to(device)
         outputs, state = network.encoder(network.encoder.embed(ids), state)
         loss, count = network.head.loss(outputs, targets, network.encoder.embedding.weight)
-        nll, tokens = nll + float(loss), tokens + int(count)
-    text_bytes, words = (int(total) for total in store.sizes[chosen].sum(0))
-    return TokenLoss(nll=nll, tokens=tokens, text_bytes=text_bytes, words=words)
+        total += torch.tensor([float(loss), int(count)], dtype=torch.float64)
+    nll, tokens = processes.add_up(total).tolist()
+    text_bytes, words = (int(size) for size in store.sizes[chosen].sum(0))
+    return TokenLoss(nll=nll, tokens=int(tokens), text_bytes=text_bytes, words=words)

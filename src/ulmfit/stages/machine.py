@@ -10,6 +10,7 @@ import torch
 from ulmfit.config.model import EncoderConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training import processes
 from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
@@ -23,15 +24,22 @@ class Machine(NamedTuple):
     device: torch.device
     precision: Precision
 
-    def record(self) -> dict[str, str]:
+    def record(self) -> dict[str, str | int]:
         """Return what belongs in the run's record."""
-        return {"precision": self.precision, "device": self.device.type}
+        return {
+            "precision": self.precision,
+            "device": self.device.type,
+            "processes": processes.count(),
+        }
 
 
 def resolve_machine(run: RunFolder, training: TrainingConfig) -> Machine:
     """Settle device, precision and threads for the whole run, resumed or not."""
     keep_freed_memory()
     device = resolve_device(training.device)
+    if device.type == "cuda" and device.index is None and processes.count() > 1:
+        device = torch.device("cuda", processes.local_rank())
+        torch.cuda.set_device(device)
     precision = run.resolve_once("precision", resolve_precision(training.precision, device))
     torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))
     return Machine(device, precision)

@@ -26,6 +26,7 @@ from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training import processes
 
 HELD_OUT_EVERY = 100
 """Without a validation file, one document in this many is held out."""
@@ -36,7 +37,7 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
 
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
-    with RunFolder(config, quiet) as run:
+    with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.training)
         tokenizer = _tokenizer(config, run)
         training, validation = _stores(config, tokenizer, run)
@@ -45,7 +46,9 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         results: dict[str, Any] = {}
         for direction in directions_of(config.directions):
             model = _new_model(config, tokenizer, direction)
-            if config.initial_weights == "counts" and not run.began(part_of(direction)):
+            fresh = not run.began(part_of(direction))
+            # The other processes are given the first one's weights when training begins.
+            if fresh and config.initial_weights == "counts" and processes.is_first():
                 counted = counted or _counted(training, model, run)
                 model.network.load_state_dict(counted, strict=False)
             model.network.to(machine.device)
@@ -58,7 +61,10 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
             describe_store("validation", [config.validation or "held out"], validation),
         ]
         models[0].run = {"pretrain": run_record(config, data, results, machine.record())}
-        save_language_models(models, run.output, storage=config.storage, overwrite=run.overwrite)
+        if processes.is_first():
+            save_language_models(
+                models, run.output, storage=config.storage, overwrite=run.overwrite
+            )
         run.close()
         return run.output
 
@@ -91,15 +97,19 @@ def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:
     """Return the tokenizer of the folder named, of the interrupted run, or a newly trained one."""
     if config.tokenizer_folder is not None:
         return load_tokenizer(config.tokenizer_folder)
+    trained = processes.from_first(lambda: _trained_tokenizer(config, run))
+    return Tokenizer.from_json(trained, config.tokenizer)
+
+
+def _trained_tokenizer(config: PretrainConfig, run: RunFolder) -> bytes:
     kept = run.path / "tokenizer.json"
-    if kept.exists():
-        return Tokenizer.from_json(kept.read_bytes(), config.tokenizer)
-    run.log.say("training the tokenizer")
-    tokenizer = Tokenizer.train(_held_in(config), config.tokenizer)
-    temporary = kept.with_name("tokenizer.json.tmp")
-    temporary.write_bytes(tokenizer.to_json())
-    temporary.replace(kept)
-    return tokenizer
+    if not kept.exists():
+        run.log.say("training the tokenizer")
+        tokenizer = Tokenizer.train(_held_in(config), config.tokenizer)
+        temporary = kept.with_name("tokenizer.json.tmp")
+        temporary.write_bytes(tokenizer.to_json())
+        temporary.replace(kept)
+    return kept.read_bytes()
 
 
 def _stores(

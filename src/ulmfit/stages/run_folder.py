@@ -24,6 +24,7 @@ from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
 from ulmfit.models.folder import check_replaceable
 from ulmfit.stages.output_file import NO_ROOM
+from ulmfit.training import processes
 from ulmfit.training.checkpoint import load_checkpoint, save_checkpoint
 from ulmfit.training.log import RunLog
 
@@ -36,7 +37,11 @@ CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
 
 
 class RunFolder:
-    """The working folder beside `config.output`; a context manager that holds its lock."""
+    """The working folder beside `config.output`; a context manager that holds its lock.
+
+    Of several processes that train one model, the first has the folder; the others are told what
+    is in it, and say and write nothing.
+    """
 
     def __init__(self, config: OutputConfig, quiet: bool = False) -> None:
         """Prepare the working folder of a run with the settings `config`."""
@@ -47,7 +52,8 @@ class RunFolder:
         """Whether what stands at `output` may be replaced."""
         # Left in place: where a lock file goes, two processes can hold what they think is one.
         self._lock = FileLock(self.output.parent / f".{self.output.name}.run.lock")
-        self.log = RunLog(self.path / LOG, quiet)
+        first = processes.is_first()
+        self.log = RunLog(self.path / LOG if first else None, quiet or not first)
 
     def __enter__(self) -> RunFolder:
         """Take the lock and check that nothing of value stands in the way.
@@ -55,6 +61,8 @@ class RunFolder:
         Raises `BusyError` if another process works on the output, `ArtefactError` if it is taken
         or cannot be written, `ResumeError` if the interrupted run there is another one.
         """
+        if not processes.is_first():
+            return self
         try:
             self.output.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -81,6 +89,8 @@ class RunFolder:
 
         Raises `ArtefactError` in place of an `OSError` about the files of the run.
         """
+        if not processes.is_first():
+            return
         if error is not None and not self._can_go_on():
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
@@ -97,23 +107,31 @@ class RunFolder:
 
     def began(self, part: str) -> bool:
         """Tell whether the run has trained a part, to its end or to a checkpoint."""
-        return self.checkpoint(part).exists() or (self.path / f"{part}{FINISHED}").exists()
+        places = self.checkpoint(part), self.path / f"{part}{FINISHED}"
+        return bool(processes.agreed(lambda: any(place.exists() for place in places)))
 
     def finish(self, part: str, tensors: Mapping[str, Tensor], results: dict[str, Any]) -> None:
         """Keep the weights and results of a finished part and drop its checkpoint."""
-        save_checkpoint(self.path / f"{part}{FINISHED}", dict(tensors), results)
-        self.checkpoint(part).unlink(missing_ok=True)
+        if processes.is_first():
+            save_checkpoint(self.path / f"{part}{FINISHED}", dict(tensors), results)
+            self.checkpoint(part).unlink(missing_ok=True)
 
     def finished(self, part: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the weights and results of a part, or None if it is not finished."""
         path = self.path / f"{part}{FINISHED}"
-        return load_checkpoint(path) if path.exists() else None
+        return processes.tensors_from_first(
+            lambda: load_checkpoint(path) if path.exists() else None
+        )
 
     def resolve_once(self, name: str, value: Any) -> Any:
         """Return the value kept under `name`; the first time, keep `value`.
 
-        For what depends on the machine (threads, free memory), so that a resumed run keeps it.
+        For what depends on the machine (threads, free memory), so that a resumed run keeps it, and
+        all processes have it alike.
         """
+        return processes.agreed(lambda: self._resolve(name, value))
+
+    def _resolve(self, name: str, value: Any) -> Any:
         path = self.path / RESOLVED
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if name not in values:
@@ -136,7 +154,9 @@ class RunFolder:
         """Keep the log beside the artefact, which stands, and remove the working folder."""
         if self.log.size():
             os.replace(self.path / LOG, self.output.with_name(f"{self.output.name}.{LOG}"))
-        self.remove()
+        if processes.is_first():
+            self.remove()
+        processes.wait()
 
     def remove(self) -> None:
         """Remove the working folder."""

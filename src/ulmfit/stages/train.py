@@ -38,6 +38,7 @@ from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training import processes
 from ulmfit.training.device import Precision
 
 HELD_OUT_EVERY, HELD_OUT_AT_MOST = 20, 200
@@ -61,7 +62,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad data, or an output that is taken.
     """
     _check_machine(config)
-    with RunFolder(config, quiet) as run:
+    with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
         data = _read(config, run)
         models = load_for_training(run, config, settings=config.language_model)
@@ -90,7 +91,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         resolved = {**machine.record(), "gradient_chunks": chunks}
         record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = {**models[0].run, "train": record}
-        classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
+        if processes.is_first():
+            classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
         run.close()
         return run.output
 

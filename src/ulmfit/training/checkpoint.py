@@ -68,25 +68,22 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
                 raise
 
 
-def random_state() -> dict[str, Tensor]:
-    """Return the state of PyTorch's generators: `cpu`, and `cuda.N` once CUDA is in use."""
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of the generators of a run on `device`: `cpu`, and `cuda` on a GPU."""
     states = {"cpu": torch.get_rng_state()}
-    # Asking would start CUDA, and take its memory, in a run on the CPU.
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        for device, state in enumerate(torch.cuda.get_rng_state_all()):
-            states[f"cuda.{device}"] = state
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
 
-def restore_random_state(states: Mapping[str, Tensor]) -> None:
-    """Set PyTorch's generators to what `random_state` returned.
+def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set the generators of a run on `device` to what `random_state` returned.
 
-    The state of a GPU that this machine does not have is passed over.
+    The state of a GPU is passed over where `device` is none.
     """
     torch.set_rng_state(states["cpu"])
-    for device in range(torch.cuda.device_count()):
-        if (state := states.get(f"cuda.{device}")) is not None:
-            torch.cuda.set_rng_state(state, device)
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

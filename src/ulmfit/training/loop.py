@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import TrainingError
+from ulmfit.training import processes
 from ulmfit.training.averaging import Averaging
 from ulmfit.training.checkpoint import (
     load_checkpoint,
@@ -46,10 +47,10 @@ class StepLoss(NamedTuple):
     """What a task's loss of one batch is."""
 
     loss: Tensor
-    """Scalar to descend on."""
+    """Scalar to descend on; of several processes, each one's share of the sum."""
 
     tokens: int
-    """Real tokens read, for the speed."""
+    """Real tokens read, by all processes, for the speed."""
 
     rate_scale: float = 1.0
     """Factor on the rate for this batch (variable-length BPTT)."""
@@ -163,6 +164,7 @@ class _Run:
         self.groups = task.layer_groups()
         self.device = self.groups[-1][0].device
         self.plan = TrainingPlan(config, len(self.groups), task.batch_count)
+        processes.give_first_weights(task.module)
         self.optimizer = build_optimizer(self.groups, config.optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
         self.progress = Progress()
@@ -227,13 +229,15 @@ class _Run:
             self.rate_scale = 0.0
         self.progress.index += 1
         self.progress.tokens += step.tokens
-        self.follow_loss(float(step.loss.detach()))
+        self.follow_loss(float(processes.add_up(step.loss.detach().clone())))
 
     def step(self, rate: float) -> None:
         """Take one step of the optimiser at `rate`; skip it where a gradient is not finite."""
         set_rates(self.optimizer, rate)
+        trained = [p for group in self.groups for p in group if p.requires_grad]
+        processes.add_up_gradients(trained)
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.groups for p in group if p.grad is not None]
+        parameters = [p for p in trained if p.grad is not None]
         largest = self.config.clip_gradient or math.inf
         norm = nn.utils.clip_grad_norm_(parameters, largest)
         if math.isfinite(float(norm)):
@@ -316,7 +320,7 @@ class _Run:
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
         waited = (time.monotonic() - self.last_saved) / 60
         due = self.steps_since_saved >= steps if steps else waited > minutes
-        if self.checkpoint is not None and due:
+        if self.checkpoint is not None and processes.agreed(lambda: due):
             self.save()
             self.saved = self.progress.index
             self.steps_since_saved, self.last_saved = 0, time.monotonic()
@@ -331,10 +335,12 @@ class _Run:
             "module": self.task.module.state_dict(),
             "optimizer": optimizer_tensors,
             "carried": self.task.carried(),
-            "random": random_state(),
+            "random": random_state(self.device),
             "best": self.best_weights,
             "means": self.averaging.means,
         }
+        if not processes.is_first():
+            return
         tensors = {f"{part}/{name}": t for part, ts in parts.items() for name, t in ts.items()}
         state = {
             "progress": asdict(self.progress),
@@ -343,12 +349,19 @@ class _Run:
         }
         save_checkpoint(self.checkpoint, tensors, state)
 
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what the checkpoint holds, if there is one."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return None
+        return load_checkpoint(self.checkpoint)
+
     def restore(self) -> None:
         """Take up the run where its checkpoint left it, if there is one."""
-        if self.checkpoint is None or not self.checkpoint.exists():
+        kept = processes.tensors_from_first(self.load)
+        if kept is None:
             self.log.write("started", part=self.title, batches=self.plan.batches)
             return
-        tensors, state = load_checkpoint(self.checkpoint)
+        tensors, state = kept
         parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
@@ -361,7 +374,7 @@ class _Run:
         self.best_weights = parts.get("best", {})
         self.averaging.restore(parts.get("means", {}), self.progress.averaged_steps)
         self.log.cut(self.progress.log_bytes)
-        restore_random_state(parts["random"])
+        restore_random_state(parts["random"], self.device)
         self.began, self.saved = replace(self.progress), self.progress.index
         self.log.write("resumed", part=self.title, batch=self.saved, batches=self.plan.batches)
         self.log.say(f"{self.title}: goes on from batch {self.saved}")
