@@ -44,6 +44,6 @@ class ResumeError(UlmfitError):
 
 
 class TrainingError(UlmfitError):
-    """Training cannot go on: the loss stays not finite."""
+    """Training cannot go on: the loss stays not finite, or another process of the run was lost."""
 
     exit_code = 7

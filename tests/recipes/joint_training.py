@@ -108,7 +108,7 @@ def note_losses(stop: int) -> list[float]:
         if len(losses) == stop:
             os._exit(9)
 
-    loop._Run.follow_loss = noted  # type: ignore[method-assign]
+    loop._Run.follow_loss = noted  # type: ignore[method-assign, assignment]
     return losses
 
 

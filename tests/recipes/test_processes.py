@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +25,7 @@ pytestmark = [
 
 SCRIPT = Path(__file__).with_name("joint_training.py")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run"]
+Arguments = list[str | Path]
 Outcome = tuple[dict[str, Tensor], dict[str, list[float]]]
 
 
@@ -56,3 +62,102 @@ def test_processes_give_what_one_gives(count: int, alone: Path, tmp_path: Path) 
         expected = load_checkpoint(alone / name)
         assert len(expected[1]["losses"]) >= 50
         assert_same(load_checkpoint(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 4)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    before: int, after: int, alone: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    assert train(before, tmp_path, checkpoint, "31") != 0
+    assert checkpoint.exists() and not (tmp_path / "language-model-some").exists()
+    assert train(after, tmp_path, checkpoint) == 0
+    weights, results = load_checkpoint(tmp_path / "language-model-some")
+    expected = load_checkpoint(alone / "language-model-some")
+    done = len(expected[1]["losses"]) - len(results["losses"])
+    assert 0 < done <= 31
+    expected[1]["losses"] = expected[1]["losses"][done:]
+    assert_same((weights, results), expected)
+
+
+def ulmfit_as(rank: int, count: int, port: int, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start one of several processes of the command, as a launcher would."""
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port}
+    environment = {name: str(place) for name, place in places.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ulmfit", *map(str, arguments)],
+        env={**os.environ, **environment, "MASTER_ADDR": "localhost"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("localhost", 0))
+        return int(chosen.getsockname()[1])
+
+
+def test_a_lost_process_ends_the_others_and_the_run_resumes(
+    tiny_model: Path, reviews: Path, tmp_path: Path
+) -> None:
+    output, port = tmp_path / "model", free_port()
+    arguments: Arguments = [
+        "finetune",
+        "--texts",
+        reviews,
+        "--pretrained",
+        tiny_model,
+        "--output",
+        output,
+    ]
+    arguments += ["--directions", "forward", "--training.epochs", "40", "--cache", tmp_path / "c"]
+    arguments += ["--training.batch-size", "4", "--training.checkpoint-steps", "5"]
+    running = [ulmfit_as(rank, 2, port, *arguments) for rank in range(2)]
+    checkpoint = tmp_path / "model.run" / "language_model.forward.checkpoint"
+    while not checkpoint.exists():
+        assert running[0].poll() is None
+        time.sleep(0.05)
+    running[1].send_signal(signal.SIGKILL)
+    _, said = running[0].communicate(timeout=60)
+    assert running[0].returncode == 7
+    assert "another process of this run was lost" in said and "--resume" in said
+    assert "Traceback" not in said
+    resumed = ulmfit_as(0, 1, port, *arguments, "--resume")
+    _, said = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert "goes on from batch" in said and (output / "model.safetensors").exists()
+
+
+def test_two_launchers_meet_and_all_stages_run(reviews: Path, tmp_path: Path) -> None:
+    port = free_port()
+    shape = ["--embedding-size", "8", "--hidden-size", "8", "--layers", "2"]
+    text: Arguments = ["--tokenizer.vocab-size", "300", "--training.batch-size", "5"]
+    together(port, "pretrain", "--texts", reviews, "--output", tmp_path / "lm", *shape, *text)
+    data: Arguments = [
+        "--data",
+        reviews,
+        "--pretrained",
+        tmp_path / "lm",
+        "--output",
+        tmp_path / "classifier",
+    ]
+    few = ["--classifier.training.epochs", "1", "--language-model.training.epochs", "1"]
+    small = ["--language-model.training.batch-size", "5"]
+    said = together(port, "train", *data, *few, *small)
+    config = json.loads((tmp_path / "classifier" / "config.json").read_text())
+    assert config["run"]["train"]["resolved"]["processes"] == 2
+    assert len(config["members"]) == 2
+    # Only the first process speaks.
+    assert said.count("language_model.backward: after batch") == 1
+
+
+def together(port: int, *arguments: str | Path) -> str:
+    """Run the command under two launchers, as two machines would; return what they say."""
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=test"]
+    meeting += [f"--rdzv-endpoint=localhost:{port}"]
+    command = [*LAUNCH, *meeting, "-m", "ulmfit", *map(str, arguments)]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    return "".join(said)

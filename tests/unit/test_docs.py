@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser
 
 from ulmfit import cli
 from ulmfit.arguments import parse_arguments
@@ -123,6 +124,10 @@ def check_command(words: Sequence[str]) -> None:
         assert rest[0] in COMMANDS, rest[0]
         if rest[1:] != ["--help"]:
             parse_arguments(settings_of(rest[0]), rest[0], rest[1:])
+    elif program == "torchrun":
+        launch = get_args_parser().parse_args(rest)
+        assert launch.module
+        check_command([launch.training_script, *launch.training_script_args])
     elif program == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text("utf-8"), re.M), rest
     elif program.endswith("python"):
@@ -153,7 +158,7 @@ def test_shipped_configurations_parse(path: Path) -> None:
 
 
 def test_there_are_commands_in_every_guide() -> None:
-    for name in ("README.md", "docs/how-to.md", "docs/command-line.md"):
+    for name in ("README.md", "docs/how-to.md", "docs/command-line.md", "docs/distributed.md"):
         assert any("ulmfit " in block for block in blocks(ROOT / name, "sh")), name
 
 
@@ -164,7 +169,19 @@ def every_option(cls: Any, prefix: str = "--") -> Iterator[str]:
 
 
 OURS = PAGES[:2] + [path for path in PAGES if path.parent.name == "docs"]
-ELSEWHERE = {"--help", "--version", "--config", "--quiet", "--a.b-c", "--reading.no-strict"}
+LAUNCHERS = {
+    option
+    for action in get_args_parser()._actions
+    for option in (*action.option_strings, "--num_processes")
+} | {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--requeue"}
+ELSEWHERE = LAUNCHERS | {
+    "--help",
+    "--version",
+    "--config",
+    "--quiet",
+    "--a.b-c",
+    "--reading.no-strict",
+}
 
 
 @pytest.mark.parametrize("path", OURS, ids=named)
