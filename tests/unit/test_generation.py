@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -50,6 +50,7 @@ def test_top_p_draws_among_the_likeliest_that_reach_it(
 
 @settings(max_examples=20, deadline=None)
 @given(LOGITS)
+@example(torch.tensor([-2.3558e-32, 0.0]))  # as likely, to the last bit
 def test_one_of_top_k_or_a_tiny_top_p_is_the_likeliest(logits: Tensor) -> None:
     largest = float(logits.max())
     for token in (*draws(logits, top_k=1, count=5), *draws(logits, top_p=1e-9, count=5)):

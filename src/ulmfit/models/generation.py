@@ -40,7 +40,8 @@ def next_token(
     if 0 < top_k < len(logits):
         logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
     if top_p < 1.0:
-        ordered, order = logits.softmax(0).sort(descending=True)
+        order = logits.argsort(descending=True)  # probabilities may be equal where these are not
+        ordered = logits.softmax(0)[order]
         reached_before = ordered.cumsum(0) - ordered >= top_p
         logits = logits.masked_fill(
             torch.zeros_like(reached_before).scatter(0, order, reached_before), -torch.inf
