@@ -5,6 +5,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.fake_hub import serve_hub
+
+__all__ = ["serve_hub"]
 
 # The tests' tensors are tiny: more threads only wait for each other. Processes that tests start
 # inherit this.

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import json
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fake_hub import ServeHub, run_with_hub
 
 from ulmfit.config.artefact import ArtefactConfig, Task
 from ulmfit.config.text import TokenizerConfig
@@ -318,59 +315,11 @@ def test_a_folder_has_no_revisions(model: Path) -> None:
         resolve(model, revision="main")
 
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hugging Face hub as a download asks for; one model, one revision, `v1`."""
-
-    content: dict[str, bytes]
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        path, _, name = self.path.partition("?")[0].rpartition("/")
-        self.asked.append(f"{self.command} {self.path}")
-        files = [
-            {"type": "file", "path": each, "rfilename": each, "oid": each, "size": len(content)}
-            for each, content in self.content.items()
-        ]
-        if path == "/api/models/me/mine/revision" and name == "v1":
-            self.answer(json.dumps({"id": "me/mine", "sha": COMMIT, "siblings": files}).encode())
-        elif path == "/api/models/me/mine/tree":
-            self.answer(json.dumps(files).encode())
-        elif path == f"/me/mine/resolve/{COMMIT}" and name in self.content:
-            self.answer(self.content[name], ETag=f'"{name}"')
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET
-
-    def answer(self, body: bytes, **headers: str) -> None:
-        self.send_response(200)
-        content = {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT, **headers}
-        for name, value in content.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
+def hub(model: Path, serve_hub: ServeHub) -> tuple[str, list[str]]:
     """Serve `model` as me/mine, a pickle beside its files; give address and what was asked."""
     content = {path.name: path.read_bytes() for path in model.iterdir()}
-    handler = type("Handler", (Hub,), {"content": {**content, "evil.bin": b"pickle"}, "asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
+    return serve_hub({"models/me/mine": {**content, "evil.bin": b"pickle"}})
 
 
 def run_resolve(name: str, revision: str, endpoint: str, home: Path) -> str:
@@ -381,12 +330,7 @@ def run_resolve(name: str, revision: str, endpoint: str, home: Path) -> str:
         "try:\n    folder = resolve(*sys.argv[1:]); read_config(folder); print(folder)\n"
         "except ArtefactError as error: print('refused', error)"
     )
-    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_HUB_OFFLINE"}
-    kept = {name: value for name, value in os.environ.items() if name.upper() not in proxies}
-    environment = {**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", code, name, revision]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return run_with_hub(endpoint, home, "-c", code, name, revision).stdout.strip()
 
 
 def test_a_model_is_downloaded_from_the_hub(hub: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -500,3 +500,42 @@ def test_message_for_an_unknown_encoding(tmp_path: Path) -> None:
             f"setting 'reading.encoding': unknown encoding {encoding!r}; "
             "give one that Python knows, for example utf-8, latin-1 or cp949"
         )
+
+
+# Documents of several rows
+
+
+def test_rows_are_joined_to_the_document_they_follow(tmp_path: Path) -> None:
+    path = tmp_path / "wiki.txt"
+    path.write_text(" = One = \n\n text \n = = Part = = \nmore\n = Two = \n", "utf-8")
+    reading = ReadingConfig(document_start=r" = [^=].* = $")
+    found = list(read_documents(path, reading, labelled=False))
+    assert [document.text for document in found] == [
+        " = One = \n text \n = = Part = = \nmore",
+        " = Two = ",
+    ]
+    assert [document.where for document in found] == [f"{path}, row 1", f"{path}, row 6"]
+
+
+def test_what_stands_before_the_first_start_is_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text\nbefore\n#1\nx\n", "utf-8")
+    reading = ReadingConfig(document_start="#")
+    found = read_documents(path, reading, labelled=False)
+    assert [document.text for document in found] == ["before", "#1\nx"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "labelled", "message"),
+    [
+        (ReadingConfig(document_start="("), False, r"'\(' is not a regular expression"),
+        (ReadingConfig(document_start="="), True, "without labels; found the columns text, label"),
+    ],
+)
+def test_documents_of_rows_that_cannot_be_are_refused(
+    reading: ReadingConfig, labelled: bool, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nx,y\n", "utf-8")
+    with pytest.raises(ConfigError, match=message):
+        list(read_documents(path, reading, labelled=labelled))

@@ -370,6 +370,14 @@ def test_fingerprint_of_files_follows_content_and_reading(tmp_path: Path) -> Non
     assert len({first, *others}) == 6
 
 
+def test_fingerprints_outlive_new_settings(tmp_path: Path) -> None:
+    """As the first version made it: stores in users' caches go by it."""
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"hello\nworld\n")
+    expected = "c1dab57e75692cfb1fd51049ad5bc15e29b8b22e93fb5cb6ccf8b99ed8c22a51"
+    assert fingerprint_files([path], ReadingConfig(strict=True)) == expected
+
+
 def test_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "1.txt").write_text("fine")

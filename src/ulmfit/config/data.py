@@ -26,6 +26,11 @@ class ReadingConfig:
     encoding: str = "utf-8"
     """Of text files. A byte that does not decode is an error that names its row."""
 
+    document_start: str | None = None
+    """Of text cut into rows, such as WikiText: a regular expression that the first row of a
+    document matches from its beginning; the rows that follow are joined to it, a line each. For
+    files of one text column, without labels. Without it, every row is a document."""
+
     strict: bool = False
     """Refuse text that is not valid Unicode (lone surrogates) instead of replacing it by U+FFFD."""
 

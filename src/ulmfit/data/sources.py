@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ import numpy as np
 
 from ulmfit.config.data import ReadingConfig
 from ulmfit.data.formats import Columns, Row, read_rows
-from ulmfit.errors import DataError
+from ulmfit.data.hub import hub_files, is_on_hub
+from ulmfit.errors import ConfigError, DataError
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 
@@ -92,11 +95,15 @@ def read_many(
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the paths with patterns (`*`, `?`, `[...]`, `**`) replaced by what they match, sorted.
 
-    Raises `DataError` if a pattern matches nothing.
+    Files of data sets on the hub (`hf://datasets/...`) are replaced by their local copies.
+
+    Raises `DataError` if a pattern matches nothing, or the hub does not have a file.
     """
     found: list[Path] = []
     for path in [os.fspath(path) for path in paths]:
-        if os.path.exists(path) or not glob.has_magic(path):
+        if is_on_hub(path):
+            found.extend(hub_files(path))
+        elif os.path.exists(path) or not glob.has_magic(path):
             found.append(Path(path))
         elif matches := sorted(glob.glob(path, recursive=True)):
             found.extend(map(Path, matches))
@@ -107,7 +114,9 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
     if isinstance(source, str | os.PathLike):
-        return read_rows(Path(source), columns, reading)
+        files = expand([source]) if is_on_hub(os.fspath(source)) else [Path(source)]
+        rows = chain.from_iterable(read_rows(file, columns, reading) for file in files)
+        return rows if reading.document_start is None else _joined(rows, columns, reading)
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
         return _frame_rows(source, columns)
     if columns.extra is not None:
@@ -124,6 +133,32 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
     if columns.label is not None:
         raise DataError("texts: a list without labels; give a pair (texts, labels)")
     return _list_rows(source)
+
+
+def _joined(rows: Iterator[Row], columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
+    """Join each row that begins a document and those that follow it, one below the other."""
+    if len(columns.names) > 1:
+        raise ConfigError(
+            "setting 'reading.document_start': joins rows of a single text column, without labels; "
+            f"found the columns {', '.join(columns.names)}"
+        )
+    try:
+        begins = re.compile(reading.document_start or "").match
+    except re.error as error:
+        raise ConfigError(
+            f"setting 'reading.document_start': {reading.document_start!r} is not a regular "
+            f"expression: {error}"
+        ) from None
+    where = ""
+    lines: list[str] = []
+    for row in rows:
+        line = _as_text(row.texts[0], row.where)
+        if lines and begins(line):
+            yield Row(where, ("\n".join(lines),))
+            lines = []
+        where = where if lines else row.where
+        lines.append(line)
+    yield Row(where, ("\n".join(lines),))
 
 
 def _frame_rows(frame: Any, columns: Columns) -> Iterator[Row]:

@@ -314,7 +314,9 @@ def fingerprint_files(paths: Iterable[str | Path], reading: ReadingConfig) -> st
 
     Patterns such as `data/*.csv` are expanded. Raises `DataError` if one cannot be read.
     """
-    fingerprint = hashlib.sha256(json.dumps(to_dict(reading), sort_keys=True).encode())
+    # What is not set is left out: a setting that came later changes no older fingerprint.
+    given = {name: value for name, value in to_dict(reading).items() if value is not None}
+    fingerprint = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in expand(paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:

@@ -12,6 +12,7 @@ import torch
 
 from ulmfit import __version__
 from ulmfit.config.settings import to_dict
+from ulmfit.data.hub import as_found, is_on_hub
 from ulmfit.data.token_store import TokenStore
 
 
@@ -31,7 +32,7 @@ def run_record(
 
 def describe_store(name: str, paths: Iterable[str], store: TokenStore) -> str:
     """Return a line that says what a token store holds."""
-    files = ", ".join(Path(path).name for path in paths)
+    files = ", ".join(map(_named, paths))
     return (
         f"{name}: {files}: {len(store):,} documents, {len(store.tokens):,} tokens, "
         f"{store.text_bytes:,} bytes"
@@ -55,6 +56,11 @@ def describe_machine() -> str:
     )
 
 
+def _named(path: str) -> str:
+    """Return a file's name without its folder; on the hub, with the commit it was taken from."""
+    return as_found(path) if is_on_hub(path) else Path(path).name
+
+
 def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Return `settings` with every path cut to its last part, and without the ways of calling."""
     paths = {"texts", "validation", "data", "unlabelled", "path"}
@@ -66,9 +72,9 @@ def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             value = _without_folders(value)
         elif name in paths and isinstance(value, str):
-            value = Path(value).name
+            value = _named(value)
         elif name in paths and isinstance(value, list):
-            value = [Path(item).name for item in value]
+            value = [_named(item) for item in value]
         elif name in models and value is not None and Path(value).exists():
             value = Path(value).name  # otherwise OWNER/NAME on the hub
         kept[name] = value
