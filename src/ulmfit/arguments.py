@@ -35,7 +35,8 @@ COMMON = {
         str,
         tyro.conf.arg(
             metavar="FILE",
-            help="A `.json` or `.toml` file of settings, which options given here override.",
+            help="A `.json` or `.toml` file of settings, or the name of a shipped recipe, which "
+            "options given here override.",
             help_behavior_hint="",
         ),
     ],

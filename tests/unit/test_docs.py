@@ -25,7 +25,9 @@ from ulmfit.cli import COMMANDS, settings_of
 from ulmfit.config import artefact
 from ulmfit.config.artefact import Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, EncoderConfig
+from ulmfit.config.settings import RECIPES, recipes
 from ulmfit.config.text import TokenizerConfig
+from ulmfit.data.hub import is_on_hub
 from ulmfit.errors import ConfigError
 from ulmfit.models import folder as model_folder
 from ulmfit.models.language_model import LanguageModel, save_language_models
@@ -149,6 +151,18 @@ def test_commands_parse(
     assert commands
     for words in commands:
         check_command(words)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_shipped_recipes_parse(name: str) -> None:
+    first, _ = (RECIPES / f"{name}.toml").read_text("utf-8").split("\n", 1)
+    command = re.match(r"# ulmfit (\w+): ", first)
+    assert command is not None
+    arguments = ["--config", name, "--output", "folder"]
+    data = ["--data", "labelled.csv"] if command[1] == "train" else []
+    config, _ = parse_arguments(settings_of(command[1]), command[1], [*arguments, *data])
+    if command[1] == "pretrain":
+        assert all(is_on_hub(text) for text in config.texts)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "configs").iterdir()))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ulmfit.config import stages
-from ulmfit.config.settings import from_dict, load_file, to_dict
+from ulmfit.config.settings import from_dict, load_file, read_values, recipes, to_dict
 from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import ConfigError
@@ -170,6 +170,14 @@ def test_settings_are_read_from_json_and_toml(tmp_path: Path, name: str, text: s
     path.write_text(text, encoding="utf-8")
     config = load_file(TrainConfig, path)
     assert (config.output, config.data, config.classifier.training.seed) == ("é", "d", 7)
+
+
+def test_a_recipe_is_read_by_its_name(tmp_path: Path) -> None:
+    assert "few-labels" in recipes()
+    values = read_values("few-labels")
+    assert values["validation"] == {"fraction": 0.0}
+    with pytest.raises(ConfigError, match=r"^few: .* the shipped recipes are few-labels, wiki"):
+        read_values("few")
 
 
 @pytest.mark.parametrize(

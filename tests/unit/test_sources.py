@@ -517,6 +517,15 @@ def test_rows_are_joined_to_the_document_they_follow(tmp_path: Path) -> None:
     assert [document.where for document in found] == [f"{path}, row 1", f"{path}, row 6"]
 
 
+def test_line_ends_in_rows_are_not_doubled(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = ["", " = One = \n", "", "text \n", " = Two = \n"]
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), "utf-8")
+    reading = ReadingConfig(document_start=" = ")
+    found = read_documents(path, reading, labelled=False)
+    assert [document.text for document in found] == ["", " = One = \n\ntext ", " = Two = "]
+
+
 def test_what_stands_before_the_first_start_is_a_document(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text\nbefore\n#1\nx\n", "utf-8")

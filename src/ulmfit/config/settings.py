@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+"""Folder of the shipped files of settings; the first line of each names its command."""
+
 _MISSING = ("missing", "missing_argument")
 
 
@@ -89,11 +92,17 @@ def load_file(cls: type[T], path: str | Path) -> T:
 
 
 def read_values(path: str | Path) -> dict[str, Any]:
-    """Read the settings in a `.json` or `.toml` file, unchecked. Raises `ConfigError`."""
-    path = Path(path)
+    """Read the settings in a `.json` or `.toml` file, or a shipped recipe of that name, unchecked.
+
+    Raises `ConfigError` if there is no such file or recipe, or if it is neither format.
+    """
+    path = _recipe(str(path)) or Path(path)
     parsers = {".json": json.loads, ".toml": tomllib.loads}
     if path.suffix not in parsers:
-        raise ConfigError(f"{path}: a configuration file ends in .json or .toml")
+        raise ConfigError(
+            f"{path}: a configuration file ends in .json or .toml; the shipped recipes are "
+            f"{', '.join(recipes())}"
+        )
     try:
         values = parsers[path.suffix](path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -101,6 +110,15 @@ def read_values(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings by name, found {type(values).__name__}")
     return values
+
+
+def recipes() -> tuple[str, ...]:
+    """Return the names of the shipped files of settings, sorted."""
+    return tuple(sorted(path.stem for path in RECIPES.glob("*.toml")))
+
+
+def _recipe(name: str) -> Path | None:
+    return RECIPES / f"{name}.toml" if name in recipes() else None
 
 
 def explain(faults: Sequence[ErrorDetails], cls: type) -> str:

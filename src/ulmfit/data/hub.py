@@ -63,8 +63,7 @@ def _download(name: str, repository: str, revision: str | None, pattern: str) ->
     except Exception as error:  # the errors of the hub and of its network have no common base
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{name}: not to be had from the hub: {reason}; check name and network, or give "
-            "a file"
+            f"{name}: not to be had from the hub: {reason}; check name and network, or give a file"
         ) from None
     return Path(folder)
 

@@ -157,7 +157,7 @@ def _joined(rows: Iterator[Row], columns: Columns, reading: ReadingConfig) -> It
             yield Row(where, ("\n".join(lines),))
             lines = []
         where = where if lines else row.where
-        lines.append(line)
+        lines.append(line.removesuffix("\n"))
     yield Row(where, ("\n".join(lines),))
 
 
