@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
     "convert": ("ConvertConfig", "ulmfit.interop.convert", "convert"),
+    "curves": ("CurvesConfig", "ulmfit.stages.curves", "curves"),
     "inspect": ("InspectConfig", "ulmfit.stages.inspect", "inspect"),
 }
 """Settings of each command, and the module and function that carry it out.
@@ -80,7 +81,7 @@ def _run(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         hint = ["go on with the same command and --resume"] if hasattr(config, "resume") else []
         raise KeyboardInterrupt(*hint) from None
-    if result is not None:
+    if result is not None and os.environ.get("RANK", "0") == "0":  # of several, the first
         print(result)
 
 

@@ -35,6 +35,7 @@ GIVEN = {
     "predict": ["--model", "m"],
     "generate": ["--model", "m"],
     "convert": ["--sources", "a.txt", "--output", "out"],
+    "curves": ["--logs", "a.txt"],
     "inspect": ["--model", "m"],
 }
 """What each command cannot do without."""
@@ -163,7 +164,7 @@ def test_what_is_not_given_keeps_its_default(command: str, calls: list[tuple[Any
     cls = settings_of(command)
     options = dict(zip(GIVEN[command][::2], GIVEN[command][1::2], strict=True))
     named: dict[str, Any] = {name.removeprefix("--"): value for name, value in options.items()}
-    for several in named.keys() & {"texts", "sources"}:
+    for several in named.keys() & {"texts", "sources", "logs"}:
         named[several] = ("a.txt",)
     assert calls == [(cls(**named), False)]
 

@@ -17,6 +17,7 @@ GIVEN = {
     "output": "out",
     "texts": ["a.txt", "b.txt"],
     "sources": ["a.pth"],
+    "logs": ["a.log.jsonl"],
     "data": "data.csv",
     "model": "model",
 }

@@ -34,7 +34,8 @@ class OutputConfig:
 
     output: str
     """Folder of the finished artefact; while the run goes on, its checkpoints and log stand
-    beside it in `OUTPUT.run`. The log stays, as `OUTPUT.log.jsonl`."""
+    beside it in `OUTPUT.run`. The log stays, as `OUTPUT.log.jsonl`, and, with the extra `plots`,
+    its learning curves as `OUTPUT.curves.png`."""
 
     resume: bool = False
     """Go on from the last checkpoint of an interrupted run with the same settings."""
@@ -415,6 +416,17 @@ class ConvertConfig:
 
     storage: Storage = "float32"
     """How the finished folder stores its matrices."""
+
+
+@settings
+class CurvesConfig:
+    """Draw the learning curves of a run, or of several, as a picture. Needs the extra `plots`."""
+
+    logs: tuple[str, ...]
+    """Logs of runs: `OUTPUT.log.jsonl` or, while the run goes on, `OUTPUT.run/log.jsonl`."""
+
+    output: str = "curves.png"
+    """The picture, a `.png` file."""
 
 
 @settings

@@ -23,6 +23,7 @@ from ulmfit.config.settings import default_values, to_dict
 from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
 from ulmfit.models.folder import check_replaceable
+from ulmfit.stages.curves import draw_run
 from ulmfit.stages.output_file import NO_ROOM
 from ulmfit.training import processes
 from ulmfit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -153,7 +154,9 @@ class RunFolder:
     def close(self) -> None:
         """Keep the log beside the artefact, which stands, and remove the working folder."""
         if self.log.size():
-            os.replace(self.path / LOG, self.output.with_name(f"{self.output.name}.{LOG}"))
+            log = self.output.with_name(f"{self.output.name}.{LOG}")
+            os.replace(self.path / LOG, log)
+            draw_run(log, self.output.with_name(f"{self.output.name}.curves.png"))
         if processes.is_first():
             self.remove()
         processes.wait()

@@ -1,0 +1,136 @@
+"""Learning curves: the log of a run, or of several, as a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ulmfit.config.stages import CurvesConfig
+from ulmfit.errors import ConfigError, DataError
+
+MEASURES = {"bits_per_byte": "bits per byte", "error": "error"}
+"""What is drawn beside the loss: of a language model, of a classifier."""
+
+STYLES = ("-", "--", ":", "-.")
+"""Of the lines, so that they can be told apart without colour."""
+
+
+@dataclass
+class Curve:
+    """The losses and measures of a part of a run, such as the forward language model."""
+
+    name: str
+    trained: list[tuple[int, float]] = field(default_factory=list)
+    """Batch, and the running mean of the training loss."""
+
+    evaluated: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    """Batch, and the measures on held-out data."""
+
+    @property
+    def kind(self) -> str:
+        """What is learned: `language_model` or `classifier`."""
+        return self.name.rpartition(": ")[2].partition(".")[0]
+
+
+def curves(config: CurvesConfig, *, quiet: bool = False) -> Path:
+    """Draw the logs that `config` names and return the path of the picture.
+
+    Raises `ConfigError` if the picture's name does not end in `.png` or matplotlib is missing,
+    `DataError` if a log cannot be read or holds nothing to draw.
+    """
+    output = Path(config.output)
+    if output.suffix != ".png":
+        raise ConfigError(f"setting 'output': found '{output}'; let its name end in .png")
+    if find_spec("matplotlib") is None:
+        raise ConfigError("curves need matplotlib: pip install 'ulmfit[plots]'")
+    logs = [Path(log) for log in config.logs]
+    found = [curve for log in logs for curve in read_log(log, named=len(logs) > 1)]
+    draw(found, output)
+    return output
+
+
+def draw_run(log: Path, output: Path) -> None:
+    """Draw the log of a finished run, if matplotlib is there and there is something to draw."""
+    if find_spec("matplotlib") is not None and (found := _curves(_events(log), "")):
+        draw(found, output)
+
+
+def read_log(path: Path, named: bool = False) -> list[Curve]:
+    """Return the curves of a run's log; `named`: with the log's name before the part's.
+
+    Raises `DataError` if it cannot be read, or if nothing was trained in it yet.
+    """
+    try:
+        found = _curves(_events(path), f"{path.name.removesuffix('.log.jsonl')}: " * named)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: not the log of a run; give OUTPUT.log.jsonl") from None
+    if not found:
+        raise DataError(f"{path}: nothing to draw yet; wait for the first steps")
+    return found
+
+
+def draw(found: Sequence[Curve], output: Path) -> None:
+    """Write a picture: for each kind of part a row, its losses and its measure by batch."""
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(curve.kind for curve in found))
+    figure = Figure(figsize=(10, 3.6 * len(kinds)), layout="constrained")
+    for row, kind in zip(figure.subplots(len(kinds), 2, squeeze=False), kinds, strict=True):
+        for index, curve in enumerate(curve for curve in found if curve.kind == kind):
+            _draw_curve(row, curve, f"C{index % 10}", STYLES[index % len(STYLES)])
+        for axes in row:
+            axes.set_xlabel("batch")
+            axes.grid(alpha=0.3)
+            if axes.has_data():
+                axes.legend(fontsize="small")
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        figure.savefig(partial, format="png", dpi=150)
+        os.replace(partial, output)
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _draw_curve(row: Any, curve: Curve, color: str, style: str) -> None:
+    losses, measures = row
+    losses.set_ylabel("loss, nats")
+    if curve.trained:
+        losses.plot(*zip(*curve.trained, strict=True), style, color=color, label=curve.name)
+    for name in {"loss", *MEASURES}:
+        points = [(batch, each[name]) for batch, each in curve.evaluated if name in each]
+        if points:
+            label = f"{curve.name}, held out" if name == "loss" else curve.name
+            axes = losses if name == "loss" else measures
+            axes.plot(*zip(*points, strict=True), style, color=color, marker="o", label=label)
+            axes.set_ylabel(axes.get_ylabel() or MEASURES[name])
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _curves(events: Iterable[dict[str, Any]], prefix: str) -> list[Curve]:
+    """Return a curve for each part that has points; a value that was not finite is left out."""
+    found: dict[str, Curve] = {}
+    for event in events:
+        if event["event"] not in ("step", "evaluation"):
+            continue
+        curve = found.setdefault(event["part"], Curve(prefix + event["part"]))
+        measures = {
+            name: event[name] for name in ("loss", *MEASURES) if event.get(name) is not None
+        }
+        if event["event"] == "evaluation":
+            curve.evaluated.append((event["batch"], measures))
+        elif "loss" in measures:
+            curve.trained.append((event["batch"], measures["loss"]))
+    return list(found.values())
