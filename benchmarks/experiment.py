@@ -37,7 +37,7 @@ from common import (
 from filelock import FileLock
 
 from ulmfit.config.model import Direction
-from ulmfit.config.settings import from_dict, to_dict
+from ulmfit.config.settings import from_dict, read_values, to_dict
 from ulmfit.config.stages import FinetuneConfig, TrainConfig, directions_of
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -89,6 +89,11 @@ def add_options(options: ArgumentParser) -> None:
     options.add_argument(
         "--baseline", action="store_true", help="run the TF-IDF baseline alone, no training"
     )
+
+
+def recipe(name: str) -> TrainConfig:
+    """Return the settings of a shipped recipe for `ulmfit train`."""
+    return from_dict(TrainConfig, {**read_values(name), "data": UNSET, "output": UNSET}, name)
 
 
 def chosen_settings(settings: TrainConfig, options: Namespace) -> TrainConfig:

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import random
 from argparse import Namespace
+from dataclasses import replace
 
 from common import Labelled, parse, parser, read_labelled, read_texts
-from experiment import UNSET, Experiment, add_options, chosen_settings, run
-
-from ulmfit.config.stages import ClassifierStage, LanguageModelStage, TrainConfig
-from ulmfit.config.training import OptimizerConfig, TrainingConfig
+from experiment import Experiment, add_options, chosen_settings, recipe, run
 
 UNLABELLED = 10_000
 MEASURED = 5_000
 HELD_OUT = 2_000
 """Reviews of train that `--tune` measures on."""
 
-SETTINGS = TrainConfig(
-    data=UNSET,
-    output=UNSET,
-    language_model=LanguageModelStage(training=TrainingConfig(epochs=1.0, batch_size=32)),
-    classifier=ClassifierStage(
-        training=TrainingConfig(
-            epochs=5.0,
-            batch_size=16,
-            optimizer=OptimizerConfig(learning_rate=1e-2),
-            unfreezing="gradual",
-        )
-    ),
+FEW_LABELS = recipe("few-labels")
+STAGE_TWO = FEW_LABELS.language_model
+SETTINGS = replace(
+    FEW_LABELS,
+    language_model=replace(STAGE_TWO, training=replace(STAGE_TWO.training, epochs=1.0)),
 )
-"""Chosen on validation data alone."""
+"""Chosen on validation data alone. One pass over the reviews: what a user's hour allows."""
 
 
 def experiment(options: Namespace) -> Experiment:

@@ -5,34 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 
 from common import Labelled, parse, parser, read_labelled
-from experiment import UNSET, Experiment, add_options, chosen_settings, run
-
-from ulmfit.config.stages import ClassifierStage, LanguageModelStage, TrainConfig
-from ulmfit.config.training import OptimizerConfig, TrainingConfig
+from experiment import Experiment, add_options, chosen_settings, recipe, run
 
 HELD_OUT = 545
 """Questions of train that `--tune` measures on: a tenth, as in the paper's ablations."""
 
 
-def recipe(classifier_epochs: float) -> TrainConfig:
-    """Return the settings, chosen on validation data alone."""
-    return TrainConfig(
-        data=UNSET,
-        output=UNSET,
-        language_model=LanguageModelStage(training=TrainingConfig(epochs=10.0, batch_size=32)),
-        classifier=ClassifierStage(
-            training=TrainingConfig(
-                epochs=classifier_epochs,
-                batch_size=32,
-                optimizer=OptimizerConfig(learning_rate=1e-2),
-                unfreezing="gradual",
-            )
-        ),
-    )
-
-
-SETTINGS = {None: recipe(classifier_epochs=10.0), 500: recipe(classifier_epochs=20.0)}
-"""By the number of labels; None: all, and for any number not listed."""
+SETTINGS = recipe("few-labels")
+"""Chosen on validation data alone: held-out questions of train, with 500 labels."""
 
 
 def experiment(options: Namespace) -> Experiment:
@@ -48,7 +28,7 @@ def experiment(options: Namespace) -> Experiment:
 
     return Experiment(
         name=f"trec-{options.labels or 'all'}",
-        settings=chosen_settings(SETTINGS.get(options.labels, SETTINGS[None]), options),
+        settings=chosen_settings(SETTINGS, options),
         text=train.texts,
         held_out=0.05,
         draw=draw,
