@@ -11,7 +11,9 @@ from ulmfit.models import word_vectors as module
 from ulmfit.models.word_vectors import neighbour_counts, positive_pmi, word_vectors
 
 
-def test_neighbours_are_counted_by_nearness() -> None:
+@pytest.mark.parametrize("block", [500, 499, 37, 3, 1])
+def test_neighbours_are_counted_by_nearness(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_TOKENS", block)
     tokens = np.random.default_rng(0).integers(12, size=500).astype(np.uint16)
     contexts = np.array([3, 0, 7])
     expected: defaultdict[tuple[int, int], float] = defaultdict(float)

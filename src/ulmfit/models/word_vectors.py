@@ -79,7 +79,7 @@ def neighbour_counts(
     for begin in range(0, len(tokens), BLOCK_TOKENS):
         block = tokens[begin : begin + BLOCK_TOKENS + WINDOW].astype(np.int64)
         for distance in range(1, WINDOW + 1):
-            left, right = block[:-distance], block[distance:]
+            left, right = block[:-distance][:BLOCK_TOKENS], block[distance:][:BLOCK_TOKENS]
             for word, neighbour in ((left, right), (right, left)):
                 places = word * len(contexts) + column[neighbour]
                 cells, times = np.unique(places[column[neighbour] >= 0], return_counts=True)
