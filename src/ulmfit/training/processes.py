@@ -36,7 +36,7 @@ def joined() -> Iterator[None]:
 
     Raises `ConfigError` if the others cannot be met.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _are_joined():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -55,12 +55,12 @@ def joined() -> Iterator[None]:
 
 def count() -> int:
     """Return how many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _are_joined() else 1
 
 
 def rank() -> int:
     """Return this process's number, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _are_joined() else 0
 
 
 def local_rank() -> int:
@@ -171,6 +171,11 @@ def give_first_weights(module: nn.Module) -> None:
 def wait() -> None:
     """Wait until every process is here."""
     add_up(torch.zeros(1))
+
+
+def _are_joined() -> bool:
+    # Some builds of PyTorch come without.
+    return dist.is_available() and dist.is_initialized()
 
 
 class _JointRows(torch.autograd.Function):
