@@ -42,6 +42,7 @@ CORPUS = [
 ] * 3
 
 BPE = TokenizerConfig(vocab_size=400)
+UNIGRAM = TokenizerConfig(kind="unigram", vocab_size=330)
 WORD = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1)
 RULED = TokenizerConfig(kind="word", vocab_size=300, min_frequency=1, rules="fastai-2")
 RULED_BPE = TokenizerConfig(vocab_size=400, rules="fastai-2")
@@ -51,6 +52,7 @@ RULED_SPACY = replace(SPACY, rules="fastai-2")
 
 TOKENIZERS = {
     "bpe": Tokenizer.train(CORPUS, BPE),
+    "unigram": Tokenizer.train(CORPUS, UNIGRAM),
     "word": Tokenizer.train(CORPUS, WORD),
     "ruled": Tokenizer.train(CORPUS, RULED),
     "ruled_bpe": Tokenizer.train(CORPUS, RULED_BPE),
@@ -59,6 +61,7 @@ TOKENIZERS = {
     "ruled_spacy": Tokenizer.train(CORPUS, RULED_SPACY),
 }
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+BYTE_LEVEL = pytest.mark.parametrize("kind", ["bpe", "unigram"])
 SPACY_KINDS = [
     kind for kind, tokenizer in TOKENIZERS.items() if tokenizer.config.splitter == "spacy"
 ]
@@ -78,8 +81,9 @@ LONG_TEXT = st.lists(
 @example("".join(map(chr, range(0x300))))
 @example("\r\n \x00\x1c\u2028\u200b\ufeff e\u0301 👩‍🚀 한국어 ไทย العربية हिन्दी")
 @example(" ".join(NAMES))
-def test_bpe_is_lossless(text: str) -> None:
-    tokenizer = TOKENIZERS["bpe"]
+@BYTE_LEVEL
+def test_pieces_of_bytes_are_lossless(kind: str, text: str) -> None:
+    tokenizer = TOKENIZERS[kind]
     ids = tokenizer.encode(text)
     assert ids.dtype == np.int64
     assert ids[0] == BEGIN_ID and (ids[1:] >= len(SPECIAL_TOKENS)).all()
@@ -93,7 +97,8 @@ def test_lone_surrogates_count_as_replacement_characters(text: str) -> None:
         np.testing.assert_array_equal(
             tokenizer.encode(text), tokenizer.encode(replace_surrogates(text))
         )
-    assert TOKENIZERS["bpe"].decode(TOKENIZERS["bpe"].encode(text)) == replace_surrogates(text)
+    for kind in ("bpe", "unigram"):
+        assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode(text)) == replace_surrogates(text)
 
 
 @KINDS
@@ -147,7 +152,9 @@ def test_a_long_text_that_spacy_splits_is_its_parts(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "unit"),
     [
-        *product(("bpe", "word"), ("a", " ", "7", "!", "\n", "あ", "\u0301", "the cat ", "'")),
+        *product(
+            ("bpe", "unigram", "word"), ("a", " ", "7", "!", "\n", "あ", "\u0301", "the cat ", "'")
+        ),
         *product(("spacy",), ("a", " ", "!", "あ", "the cat ", "cat.:) ")),
     ],
 )
@@ -161,7 +168,7 @@ def test_a_long_run_takes_bounded_memory(kind: str, unit: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * ids.nbytes + 4_000_000  # the ids in pieces and joined, and a window
-    if kind == "bpe":
+    if kind in ("bpe", "unigram"):
         assert tokenizer.decode(ids) == text
 
 
@@ -198,8 +205,9 @@ def test_columns_stand_behind_field_marks() -> None:
 
 
 @given(UNICODE_TEXT)
-def test_bpe_offsets_cover_the_text(text: str) -> None:
-    ids, offsets = TOKENIZERS["bpe"].encode_with_offsets(text)
+@BYTE_LEVEL
+def test_offsets_of_pieces_of_bytes_cover_the_text(kind: str, text: str) -> None:
+    ids, offsets = TOKENIZERS[kind].encode_with_offsets(text)
     assert offsets.shape == (len(ids), 2) and offsets[0].tolist() == [0, 0]
     place = 0
     for start, end in offsets[1:].tolist():
@@ -379,10 +387,11 @@ def test_pieces_and_ids(kind: str) -> None:
         tokenizer.tokens([tokenizer.vocab_size])
 
 
-def test_bpe_size() -> None:
-    assert TOKENIZERS["bpe"].vocab_size <= 400
+@BYTE_LEVEL
+def test_size_of_pieces_of_bytes(kind: Any) -> None:
+    assert 4 + 256 < TOKENIZERS[kind].vocab_size <= TOKENIZERS[kind].config.vocab_size
     with pytest.raises(ConfigError) as error:
-        Tokenizer.train(CORPUS, TokenizerConfig(vocab_size=299))
+        Tokenizer.train(CORPUS, TokenizerConfig(kind=kind, vocab_size=299))
     assert str(error.value) == (
         "setting 'tokenizer.vocab_size': found 299; byte-level pieces need at least 300"
     )
@@ -443,7 +452,7 @@ def test_the_sample_ends_at_its_last_byte() -> None:
 
 
 @pytest.mark.parametrize("texts", [[], ["", ""], [" ", "\n"], [("", "")]])
-@pytest.mark.parametrize("config", [BPE, RULED])
+@pytest.mark.parametrize("config", [BPE, UNIGRAM, RULED])
 def test_training_without_text_is_an_error(texts: list[Any], config: TokenizerConfig) -> None:
     with pytest.raises(DataError) as error:
         Tokenizer.train(texts, config)

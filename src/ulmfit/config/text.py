@@ -15,8 +15,10 @@ RuleSet = Literal["none", "fastai-2", "fastai-2018"]
 class TokenizerConfig:
     """How text becomes ids, and what is learned from a sample of it."""
 
-    kind: Literal["bpe", "word", "sentencepiece"] = "bpe"
+    kind: Literal["bpe", "unigram", "word", "sentencepiece"] = "bpe"
     """`bpe`: byte-level byte-pair encoding, lossless in any script.
+    `unigram`: byte-level pieces of a unigram model, lossless too; to learn them needs the extra
+    `sentencepiece`.
     `word`: words after text rules, rare ones unknown (fastai's manner).
     `sentencepiece`: the pieces of a converted SentencePiece model; not to be trained."""
 
@@ -27,11 +29,12 @@ class TokenizerConfig:
     word (there, `<eos>`); for `word`."""
 
     vocab_size: Annotated[int, Field(ge=8)] = 16_000
-    """Largest number of ids, special tokens included; `bpe` needs 300. Paper: 30,000 or 60,000
-    words."""
+    """Largest number of ids, special tokens included; `bpe` and `unigram` need 300. Paper: 30,000
+    or 60,000 words."""
 
     min_frequency: Annotated[int, Field(ge=1)] = 2
-    """Pieces or words seen less often in the sample are left out. fastai: 3."""
+    """Pieces or words seen less often in the sample are left out; `unigram` learns from words seen
+    as often. fastai: 3."""
 
     rules: RuleSet = "none"
     """Named, versioned set of text rules applied first (`text/fastai_rules.py`): those of fastai 2,

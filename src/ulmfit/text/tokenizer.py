@@ -1,8 +1,9 @@
 """The tokenizer: trained on a sample, text to ids and back, over the `tokenizers` library.
 
-Three kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
-rules are asked for). `word`: words and single punctuation marks, the rare ones unknown; split by a
-pattern, by spaCy, or at white space. `sentencepiece`: the pieces of a converted model.
+Four kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
+rules are asked for). `unigram`: byte-level pieces of a unigram model, likewise. `word`: words and
+single punctuation marks, the rare ones unknown; split by a pattern, by spaCy, or at white space.
+`sentencepiece`: the pieces of a converted model.
 
 No text can become a special token or a mark of the rules: special tokens are ordinary entries
 of the vocabulary, never searched for in text, and their names, which mix letters and
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,12 +42,16 @@ from ulmfit.text.spacy_encoder import SpacyEncoder
 from ulmfit.text.spacy_words import readable, spacy_words, visible
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import replace_surrogates
+from ulmfit.text.unigram import learn_pieces
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<fld>")
 PAD_ID, UNKNOWN_ID, BEGIN_ID, FIELD_ID = range(4)
 
-SMALLEST_BPE = 300
-"""Ids of a `bpe` tokenizer, at least: the special tokens, the 256 bytes, and some pieces."""
+BYTE_LEVEL = ("bpe", "unigram")
+"""Kinds whose pieces are spelt in bytes."""
+
+SMALLEST_BYTE_LEVEL = 300
+"""Ids of such a tokenizer, at least: the special tokens, the 256 bytes, and some pieces."""
 
 Ids = NDArray[np.int64]
 
@@ -75,19 +81,19 @@ class Tokenizer:
         """Learn a vocabulary in one streaming pass over the first `sample_megabytes` of `texts`.
 
         The same texts and settings give the same bytes. Raises `DataError` if there is no text,
-        `ConfigError` for fewer ids than a `bpe` tokenizer needs, or where spaCy is to split words
-        and cannot.
+        `ConfigError` for fewer ids than the bytes need, or where spaCy is to split words, or
+        SentencePiece to learn pieces, and cannot.
         """
         _check_settings(config)
         if config.kind == "sentencepiece":
             raise ConfigError(
                 "setting 'tokenizer.kind': found 'sentencepiece', whose pieces come from a "
-                "converted model; choose bpe or word to train a tokenizer"
+                "converted model; choose bpe, unigram or word to train a tokenizer"
             )
-        if config.kind == "bpe" and config.vocab_size < SMALLEST_BPE:
+        if config.kind in BYTE_LEVEL and config.vocab_size < SMALLEST_BYTE_LEVEL:
             raise ConfigError(
                 f"setting 'tokenizer.vocab_size': found {config.vocab_size}; byte-level pieces "
-                f"need at least {SMALLEST_BPE}"
+                f"need at least {SMALLEST_BYTE_LEVEL}"
             )
         rules = RULE_SETS[config.rules]
         sample = _Sample(texts, int(config.sample_megabytes * 1e6), cls.window)
@@ -95,12 +101,19 @@ class Tokenizer:
         ruled = (apply_rules(rules, text) for text in sample)
         if config.splitter == "spacy":
             ruled = (" ".join(spacy_words().words(text, cls.window)) for text in ruled)
-        library.train_from_iterator(ruled, trainer)
+        words: Counter[str] = Counter()
+        if config.kind == "unigram":
+            split = library.pre_tokenizer.pre_tokenize_str
+            words.update(word for text in ruled for word, _ in split(text))
+        else:
+            library.train_from_iterator(ruled, trainer)
         if not sample.has_text:
             raise DataError(
                 "cannot train a tokenizer: every document is empty; give data whose text columns "
                 "hold text"
             )
+        if config.kind == "unigram":
+            library.model = _unigram(words, config)
         return cls.from_json(_finished(library, config), config)
 
     @classmethod
@@ -190,7 +203,7 @@ class Tokenizer:
 
     def id_of(self, piece: str) -> int | None:
         """Return the id of a special token, or of a piece written as in the text, if it is one."""
-        if self.config.kind == "bpe" and piece not in SPECIAL_TOKENS:
+        if self.config.kind in BYTE_LEVEL and piece not in SPECIAL_TOKENS:
             piece = "".join(p for p, _ in _BYTES.pre_tokenize_str(replace_surrogates(piece)))
         elif self.config.kind == "sentencepiece":
             piece = piece.replace(" ", SPACE)
@@ -230,7 +243,7 @@ class Tokenizer:
         piece = self._library.id_to_token(index)
         if piece is None:
             raise IndexError(f"id {index} is not among the {self.vocab_size} of the tokenizer")
-        if self.config.kind == "bpe" and index >= len(SPECIAL_TOKENS):
+        if self.config.kind in BYTE_LEVEL and index >= len(SPECIAL_TOKENS):
             return str(self._library.decode([index], skip_special_tokens=False))
         return piece.replace(SPACE, " ") if self.config.kind == "sentencepiece" else str(piece)
 
@@ -310,7 +323,7 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
             pattern = Regex(SPACED_PATTERN if config.splitter == "spaces" else WORD_PATTERN)
             library.pre_tokenizer = pre_tokenizers.Split(pattern, "removed", invert=True)
         return library, trainers.WordLevelTrainer(**learning)
-    library = tokenizers.Tokenizer(models.BPE())
+    library = tokenizers.Tokenizer(models.BPE() if config.kind == "bpe" else models.Unigram())
     split = pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated")
     library.pre_tokenizer = pre_tokenizers.Sequence([split, _BYTES])
     library.decoder = decoders.ByteLevel()
@@ -318,9 +331,20 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
     return library, trainers.BpeTrainer(**learning, initial_alphabet=alphabet)
 
 
+def _unigram(words: Counter[str], config: TokenizerConfig) -> models.Unigram:
+    """Return the library's model of the pieces of `words`, the special tokens first."""
+    frequent = {word: count for word, count in words.items() if count >= config.min_frequency}
+    special = [(name, 0.0) for name in SPECIAL_TOKENS]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    size = config.vocab_size - len(special)
+    return models.Unigram([*special, *learn_pieces(frequent or words, size, alphabet)], UNKNOWN_ID)
+
+
 def _finished(library: tokenizers.Tokenizer, config: TokenizerConfig) -> bytes:
     """Return the JSON of a trained tokenizer in which no text can match a special token."""
     values = json.loads(library.to_str())
+    if config.kind == "unigram":
+        return _rendered(values)
     trained = sorted(values["model"]["vocab"], key=values["model"]["vocab"].get)
     if config.kind == "word":
         marks = MARKS if RULE_SETS[config.rules] else ()
@@ -330,14 +354,18 @@ def _finished(library: tokenizers.Tokenizer, config: TokenizerConfig) -> bytes:
 
 def _with_words(values: dict[str, Any], words: Sequence[str]) -> bytes:
     """Return the JSON of a tokenizer that has these words and searches for none in text."""
-    values["added_tokens"] = []
     values["model"]["vocab"] = {word: index for index, word in enumerate(words)}
+    return _rendered(values)
+
+
+def _rendered(values: dict[str, Any]) -> bytes:
+    values["added_tokens"] = []
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
     """Raise `ArtefactError` if the tokenizer read is none of this project's."""
-    model = {"bpe": "BPE", "word": "WordLevel", "sentencepiece": "Unigram"}[config.kind]
+    model = {"bpe": "BPE", "word": "WordLevel"}.get(config.kind, "Unigram")
     if values["model"].get("type") != model:
         found = f"a model of type {values['model'].get('type')}, not {model}"
     elif values.get("added_tokens"):
