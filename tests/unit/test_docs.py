@@ -186,7 +186,7 @@ OURS = PAGES[:2] + [path for path in PAGES if path.parent.name == "docs"]
 LAUNCHERS = {
     option
     for action in get_args_parser()._actions
-    for option in (*action.option_strings, "--num_processes")
+    for option in (*action.option_strings, "--num_processes", "--multi_gpu")
 } | {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--requeue"}
 ELSEWHERE = LAUNCHERS | {
     "--help",
