@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.stages.language_modelling import LanguageModelTask, evaluate_language_model
 from ulmfit.stages.pretrain import pretrain
+from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.standard_input import with_standard_input
 from ulmfit.stages.tokenizer import train_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training import device
@@ -329,3 +333,61 @@ def test_the_state_is_carried_within_an_epoch_without_its_graph(tmp_path: Path) 
     task.loss(windows[0])
     for name, tensor in task.carried().items():
         torch.testing.assert_close(tensor, first[name], msg="an epoch begins with a fresh state")
+
+
+# Standard input
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Let standard input hold `content`."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_standard_input_is_a_file_of_text(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {
+        "preset": "small",
+        "embedding_size": 8,
+        "hidden_size": 8,
+        "layers": 1,
+        "directions": "forward",
+        "tokenizer": TokenizerConfig(vocab_size=300),
+        "training": brief(),
+    }
+    weights = []
+    feed(monkeypatch, text.read_bytes())
+    for name, source in (("file", str(text)), ("stream", "-")):
+        config = PretrainConfig(
+            texts=(source,), output=str(tmp_path / name), cache=str(tmp_path / "cache"), **settings
+        )
+        weights.append(load_file(pretrain(config, quiet=True) / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert "standard-input.txt" in read_config(tmp_path / "stream").run["pretrain"]["data"][0]
+    assert not (tmp_path / "stream.run").exists()
+
+
+def test_a_resumed_run_has_its_standard_input_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PretrainConfig(output=str(tmp_path / "model"), texts=("a.txt", "-"))
+    feed(monkeypatch, b"some text\n")
+    with pytest.raises(KeyboardInterrupt), RunFolder(config, quiet=True) as run:
+        first = with_standard_input(run, config.texts)
+        run.finish("language_model.forward", {}, {})
+        raise KeyboardInterrupt
+    feed(monkeypatch, b"")
+    with RunFolder(replace(config, resume=True), quiet=True) as run:
+        assert with_standard_input(run, config.texts) == first
+        assert first[0] == "a.txt" and Path(first[1]).read_bytes() == b"some text\n"
+        monkeypatch.setattr("ulmfit.training.processes.count", lambda: 2)
+        with pytest.raises(ConfigError, match="'-' is for one process"):
+            with_standard_input(run, config.texts)
+        monkeypatch.undo()
+
+
+def test_empty_standard_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed(monkeypatch, b"")
+    config = PretrainConfig(texts=("-",), output=str(tmp_path / "model"))
+    with pytest.raises(DataError, match=r"standard-input\.txt: the file is empty"):
+        pretrain(config, quiet=True)

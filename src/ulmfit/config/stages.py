@@ -103,7 +103,7 @@ class TokenizerStageConfig(OutputConfig):
     """Train a tokenizer on text and save it as a folder."""
 
     texts: tuple[str, ...]
-    """Files of text to learn from."""
+    """Files of text to learn from; `-` is standard input."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where the text stands in the files."""
@@ -117,7 +117,7 @@ class PretrainConfig(LanguageModelTrainingConfig, OutputConfig):
     """Train a language model from random weights on general text (stage 1)."""
 
     texts: tuple[str, ...]
-    """Files of general text."""
+    """Files of general text; `-` is standard input."""
 
     validation: str | None = None
     """A file of held-out text; without it, every hundredth document is held out."""
@@ -181,7 +181,7 @@ class FinetuneConfig(LanguageModelTrainingConfig, FromPretrainedConfig):
     """Fine-tune a pretrained language model on the target text (stage 2)."""
 
     texts: tuple[str, ...]
-    """Files of the target text; labels, if any, are not looked at."""
+    """Files of the target text, `-` being standard input; labels, if any, are not looked at."""
 
     validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of the documents held out to measure perplexity."""

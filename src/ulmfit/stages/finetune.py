@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.standard_input import with_standard_input
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
@@ -37,6 +39,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
     with processes.joined(), RunFolder(config, quiet) as run:
+        config = replace(config, texts=with_standard_input(run, config.texts))
         machine = resolve_machine(run, config.training)
         models = load_for_training(run, config, settings=config)
         store = text_store(config, models[0].tokenizer, run)

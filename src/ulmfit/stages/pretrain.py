@@ -22,6 +22,7 @@ from ulmfit.stages.language_modelling import part_of, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.standard_input import with_standard_input
 from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
@@ -38,6 +39,7 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad text, or an output that is taken.
     """
     with processes.joined(), RunFolder(config, quiet) as run:
+        config = replace(config, texts=with_standard_input(run, config.texts))
         machine = resolve_machine(run, config.training)
         tokenizer = _tokenizer(config, run)
         training, validation = _stores(config, tokenizer, run)

@@ -34,6 +34,7 @@ INTERVALS = (".checkpoint_minutes", ".checkpoint_steps")
 """Settings that say how to run, not what: they may differ when a run is resumed."""
 
 SETTINGS, RESOLVED, LOG, TOKENIZER = "settings.json", "resolved.json", "log.jsonl", "tokenizer.json"
+STANDARD_INPUT = "standard-input.txt"
 CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
 
 
@@ -242,7 +243,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 def _is_of_a_run(path: Path) -> bool:
     """Tell whether a run, whole or half removed, can have left a file of this name."""
-    known = path.name in (SETTINGS, RESOLVED, LOG, TOKENIZER)
+    known = path.name in (SETTINGS, RESOLVED, LOG, TOKENIZER, STANDARD_INPUT)
     return known or path.suffix in (CHECKPOINT, FINISHED, TEMPORARY)
 
 

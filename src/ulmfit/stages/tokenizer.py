@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ulmfit.config.artefact import ArtefactConfig
@@ -11,6 +12,7 @@ from ulmfit.models.card import card
 from ulmfit.models.folder import read_config, resolve, write_folder
 from ulmfit.stages.record import run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.standard_input import with_standard_input
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.unicode import UnicodeCheck
 
@@ -21,6 +23,7 @@ def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Pat
     Raises `UlmfitError` for bad text or an output that is taken.
     """
     with RunFolder(config, quiet) as run:
+        config = replace(config, texts=with_standard_input(run, config.texts))
         unicode = UnicodeCheck(config.reading.strict)
         documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
         tokenizer = Tokenizer.train((document.text for document in documents), config.tokenizer)
