@@ -560,3 +560,26 @@ def test_kill_9_at_random_steps(
 def test_settings_come_from_plain_values(config: Callable[..., TrainConfig]) -> None:
     with pytest.raises(ConfigError, match=re.escape("unknown setting 'classifier.bpt'")):
         from_dict(TrainConfig, {"data": "a", "output": "b", "classifier": {"bpt": 3}}, "test")
+
+
+def test_documents_of_weight_0_teach_nothing(
+    config: Callable[..., TrainConfig], reviews: Path, tmp_path: Path
+) -> None:
+    """With every label told wrongly once, at a weight of 0, the right ones are learned."""
+    other = {"good": "bad", "bad": "good"}
+    rows = [(text, label, "1") for text, label in rows_of(reviews)]
+    wrong = [(text, other[label], "0") for text, label, _ in rows]
+    data = write(tmp_path / "weighted.csv", [*rows, *wrong], ("text", "label", "trust"))
+    settings: dict[str, Any] = {
+        "language_model": replace(LANGUAGE_MODEL, skip=True),
+        "directions": "forward",
+        "validation": ValidationConfig(fraction=0.0),
+    }
+    reading = ReadingConfig(weight_column="trust")
+    errors = {}
+    for name, given in (("weighted", reading), ("unweighted", ReadingConfig())):
+        folder = train(config(data=data, reading=given, output=str(tmp_path / name), **settings))
+        model = TextClassifier.from_pretrained(folder)
+        found = model.predict([text for text, _, _ in rows])
+        errors[name] = np.mean([a != label for a, (_, label, _) in zip(found, rows, strict=True)])
+    assert errors["weighted"] < 0.1 < 0.25 < errors["unweighted"]

@@ -15,14 +15,20 @@ TARGETS = torch.tensor([0, 2])
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("weights", [None, [1.0, 5.0, 0.2]])
-def test_loss_by_its_formula(smoothing: float, weights: list[float] | None) -> None:
+@pytest.mark.parametrize("samples", [None, [0.5, 3.0]])
+def test_loss_by_its_formula(
+    smoothing: float, weights: list[float] | None, samples: list[float] | None
+) -> None:
     of_class = torch.tensor(weights or [1.0] * 3, dtype=torch.float64)
     log_p = LOGITS - LOGITS.exp().sum(1, keepdim=True).log()
     wanted = torch.full_like(log_p, smoothing / 3)
     wanted[[0, 1], TARGETS] += 1 - smoothing
-    expected = -(wanted * log_p * of_class).sum() / of_class[TARGETS].sum()
+    of_sample = torch.tensor(samples or [1.0] * 2, dtype=torch.float64)
+    sums = -(wanted * log_p * of_class).sum(1) * of_sample
+    expected = sums.sum() / of_class[TARGETS].sum()
     given_weights = None if weights is None else of_class.float()
-    got = loss(LOGITS, TARGETS, given_weights, smoothing)
+    given_samples = None if samples is None else of_sample
+    got = loss(LOGITS, TARGETS, given_weights, smoothing, given_samples)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)
 
 

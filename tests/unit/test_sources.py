@@ -548,3 +548,38 @@ def test_documents_of_rows_that_cannot_be_are_refused(
     path.write_text("text,label\nx,y\n", "utf-8")
     with pytest.raises(ConfigError, match=message):
         list(read_documents(path, reading, labelled=labelled))
+
+
+# Weights
+
+
+def test_weights_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("w,text,label\n0.5,x,a\n2,y,b\n0,z,b\n", "utf-8")
+    reading = ReadingConfig(weight_column="w")
+    found = list(read_documents(path, reading, labelled=True, weighted=True))
+    assert [document.weight for document in found] == [0.5, 2.0, 0.0]
+    unweighted = read_documents(path, reading, labelled=True)
+    assert [document.weight for document in unweighted] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("weight", ["", "heavy", "-1", "nan", "inf"])
+def test_a_wrong_weight_is_named(weight: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"w,text,label\n1,x,a\n{weight},y,b\n", "utf-8")
+    reading = ReadingConfig(weight_column="w")
+    with pytest.raises(DataError) as caught:
+        list(read_documents(path, reading, labelled=True, weighted=True))
+    assert str(caught.value) == (
+        f"{path}, row 2: found {weight!r} as weight; make it a number of 0 or more"
+    )
+
+
+def test_a_missing_weight_column_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nx,a\n", "utf-8")
+    with pytest.raises(DataError, match=r"no column 'w'.*name it with --reading\.weight-column"):
+        list(read_documents(path, ReadingConfig(weight_column="w"), labelled=True, weighted=True))
+    with pytest.raises(DataError, match="lists have no column 'w'"):
+        weighted = ReadingConfig(weight_column="w")
+        list(read_documents((["x"], ["a"]), weighted, labelled=True, weighted=True))

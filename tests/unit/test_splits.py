@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,12 @@ def test_names_and_ids() -> None:
     assert ids.dtype == np.int64
     assert ids.tolist() == [2, 0, 1, 2]
     assert label_ids([], names).shape == (0,)
+
+
+def test_weights_of_nothing_are_refused() -> None:
+    train = [replace(document, weight=0.0) for document in documents(["a", "b"])]
+    with pytest.raises(DataError, match="all other training documents have the weight 0"):
+        check_trainable(train, [], ("a", "b"))
 
 
 def test_check_trainable_accepts_what_can_be_trained() -> None:

@@ -19,6 +19,10 @@ class ReadingConfig:
     label_column: str = "label"
     """Column that holds the label; labels are kept as strings."""
 
+    weight_column: str | None = None
+    """Column that holds a labelled document's weight in training, a number of 0 or more; the mean
+    of all counts as 1. Without it, all weigh the same."""
+
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "text", "folder"] = "auto"
     """`auto`: by the file's name, `.gz` stripped first. `text`: a document a line.
     `folder`: a sub-folder a class, a document a file."""

@@ -39,6 +39,7 @@ class Row(NamedTuple):
     texts: tuple[object, ...]
     label: object = None
     extra: object = None
+    weight: object = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,21 @@ class Columns:
     texts: tuple[str, ...]
     label: str | None = None
     extra: str | None = None
+    weight: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the texts, then of the label and the extra column if they are asked for."""
-        return (*self.texts, *(name for name in (self.label, self.extra) if name is not None))
+        """Those of the texts, then of the label, the extra column and the weight if asked for."""
+        others = (self.label, self.extra, self.weight)
+        return (*self.texts, *(name for name in others if name is not None))
 
     def row(self, where: str, cells: Sequence[object]) -> Row:
         """Return `cells`, which are in the order of `names`, as a row."""
         rest = iter(cells[len(self.texts) :])
         label = next(rest) if self.label is not None else None
         extra = next(rest) if self.extra is not None else None
-        return Row(where, tuple(cells[: len(self.texts)]), label, extra)
+        weight = next(rest) if self.weight is not None else None
+        return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight)
 
     def check(self, found: Sequence[str], where: str) -> None:
         """Raise `DataError` unless each column is among those `found`, once."""
@@ -77,6 +81,8 @@ class Columns:
     def _setting(self, name: str) -> str:
         if name in self.texts:
             return "--reading.text-columns"
+        if name == self.weight:
+            return "--reading.weight-column"
         return "--reading.label-column" if name == self.label else "--validation.column"
 
 
@@ -230,7 +236,7 @@ def _folder_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
     """
     if not path.is_dir():
         raise DataError(f"{path}: a file, not a folder; leave out --reading.format folder")
-    if len(columns.texts) > 1 or columns.extra is not None:
+    if len(columns.texts) > 1 or columns.extra is not None or columns.weight is not None:
         raise DataError(
             f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"

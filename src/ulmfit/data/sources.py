@@ -35,6 +35,9 @@ class Document:
     extra: str | None = None
     """Value of the extra column asked for."""
 
+    weight: float = 1.0
+    """What it counts in training."""
+
 
 def read_documents(
     source: Any,
@@ -43,6 +46,7 @@ def read_documents(
     labelled: bool,
     unicode: UnicodeCheck | None = None,
     extra_column: str | None = None,
+    weighted: bool = False,
 ) -> Iterator[Document]:
     """Yield the documents of `source` in order; files are read in constant memory.
 
@@ -54,6 +58,8 @@ def read_documents(
     Labels are strings: kept as they are; numbers without a fraction as integers (1 and 1.0 are
     `1`); truth values as `True` and `False`, as Python and pandas write them.
 
+    `weighted`: with the weights of the column that `reading` names, if it names one.
+
     `where` names the file and the row, counted from 1 without the header.
 
     Raises `DataError` when the documents are asked for, not when this is called: at the first
@@ -61,15 +67,19 @@ def read_documents(
     """
     unicode = unicode or UnicodeCheck(reading.strict)
     columns = Columns(
-        reading.text_columns, reading.label_column if labelled else None, extra_column
+        reading.text_columns,
+        reading.label_column if labelled else None,
+        extra_column,
+        reading.weight_column if weighted else None,
     )
-    for where, texts, label, extra in _rows(source, columns, reading):
+    for where, texts, label, extra, weight in _rows(source, columns, reading):
         cleaned = tuple(unicode.clean(_as_text(text, where), where) for text in texts)
         yield Document(
             text=cleaned if len(cleaned) > 1 else cleaned[0],
             label=unicode.clean(_as_name(label, "label", where), where) if labelled else None,
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
+            weight=1.0 if columns.weight is None else _as_weight(weight, where),
         )
 
 
@@ -119,10 +129,8 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
         return rows if reading.document_start is None else _joined(rows, columns, reading)
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
         return _frame_rows(source, columns)
-    if columns.extra is not None:
-        raise DataError(
-            f"texts: lists have no column {columns.extra!r}; give a file or a data frame"
-        )
+    if (name := columns.extra or columns.weight) is not None:
+        raise DataError(f"texts: lists have no column {name!r}; give a file or a data frame")
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str):
         return _pair_rows(*source)
     if not isinstance(source, Iterable) or isinstance(source, bytes | Mapping):
@@ -236,6 +244,18 @@ def _as_name(value: object, what: str, where: str) -> str:
         f"{where}: found {reprlib.repr(value)} of type {type(value).__name__} as {what}; "
         "make it a string or a number"
     )
+
+
+def _as_weight(value: object, where: str) -> float:
+    try:
+        weight = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not (math.isfinite(weight) and weight >= 0):
+        raise DataError(
+            f"{where}: found {reprlib.repr(value)} as weight; make it a number of 0 or more"
+        )
+    return weight
 
 
 def _is_missing(value: object) -> bool:

@@ -78,11 +78,16 @@ def check_trainable(
 ) -> None:
     """Check that a classifier for `names` can be trained on `train` and measured on `valid`.
 
-    Raises `DataError` for no documents, for a single class, and for a validation label never
-    seen in training.
+    Raises `DataError` for no documents, for weights that are all 0, for a single class, and for a
+    validation label never seen in training.
     """
     if not train:
         raise DataError("no documents to train on; give labelled documents of two classes or more")
+    if not any(document.weight for document in train):
+        raise DataError(
+            f"{train[0].where}: this and all other training documents have the weight 0; give "
+            "weights above 0, or leave out --reading.weight-column"
+        )
     if len(names) < 2:
         raise DataError(
             f"{train[0].where}: this and all other training documents have the label {names[0]!r}; "

@@ -12,17 +12,26 @@ def loss(
     targets: Tensor,
     class_weights: Tensor | None = None,
     smoothing: float = 0.0,
+    sample_weights: Tensor | None = None,
 ) -> Tensor:
     """Return the mean cross-entropy of `logits` [batch, classes] and `targets` [batch].
 
     `class_weights` [classes] weigh each document by its class; the mean is the weighted one.
+    `sample_weights` [batch] are factors on the losses of the documents: a batch of heavy ones
+    counts more than one of light ones.
     `smoothing`, within [0, 1), is the share of the target spread over all classes. The loss is
     computed in float32 at least.
     """
     exact = _exact(logits)
     if class_weights is not None:
         class_weights = class_weights.to(exact)
-    return F.cross_entropy(exact, targets, weight=class_weights, label_smoothing=smoothing)
+    if sample_weights is None:
+        return F.cross_entropy(exact, targets, weight=class_weights, label_smoothing=smoothing)
+    losses = F.cross_entropy(
+        exact, targets, weight=class_weights, label_smoothing=smoothing, reduction="none"
+    )
+    total = len(targets) if class_weights is None else class_weights[targets].sum()
+    return (losses * sample_weights.to(exact)).sum() / total
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ class LabelledIds:
     classes: NDArray[np.int64]
     """[documents]."""
 
+    weights: NDArray[np.float64] | None = None
+    """[documents], of mean 1; None: all 1."""
+
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self.documents)
@@ -95,12 +98,12 @@ class ClassificationTask:
         order = ChunkedBatch(documents, batch.bptt).order
         pooled = self._pooled([documents[i] for i in order], batch.bptt)
         targets = torch.from_numpy(self.training.classes[batch.indices[order]])
-        weights = None if self.class_weights is None else self.class_weights.to(self.device)
         loss = objectives.loss(
             self.network(pooled),
             targets.to(self.device),
-            weights,
+            None if self.class_weights is None else self.class_weights.to(self.device),
             self.settings.label_smoothing,
+            self._sample_weights(batch.indices[order]),
         )
         return StepLoss(loss / processes.count(), sum(map(len, documents)))
 
@@ -133,6 +136,11 @@ class ClassificationTask:
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up nothing."""
+
+    def _sample_weights(self, indices: Ids) -> Tensor | None:
+        if self.training.weights is None:
+            return None
+        return torch.from_numpy(self.training.weights[indices]).to(self.device)
 
     def _pooled(self, documents: list[Ids], bptt: int) -> Tensor:
         """Return the pooled outputs [documents, 3 * features]; the longest document comes first."""

@@ -36,7 +36,7 @@ from ulmfit.stages.part import train_part
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.text.tokenizer import Tokenizer
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
 from ulmfit.training.device import Precision
@@ -115,7 +115,12 @@ def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
     column = config.validation.column
     documents = list(
         read_documents(
-            config.data, config.reading, labelled=True, unicode=unicode, extra_column=column
+            config.data,
+            config.reading,
+            labelled=True,
+            unicode=unicode,
+            extra_column=column,
+            weighted=True,
         )
     )
     seed = config.classifier.training.seed
@@ -140,11 +145,21 @@ def _check_stage(
 
 
 def _fingerprint(training: Sequence[Document], validation: Sequence[Document]) -> str:
-    """Return a hash of the texts and labels, and of which are held out."""
-    held = [("training", training), ("validation", validation)]
+    """Return a hash of the texts, labels and weights, and of which are held out."""
+    parts = [("training", training), ("validation", validation)]
     return fingerprint_texts(
-        text for name, part in held for d in part for text in (name, d.label or "", d.text)
+        text
+        for name, part in parts
+        for document in part
+        for text in (name, document.label or "", _weighted_text(document))
     )
+
+
+def _weighted_text(document: Document) -> Text:
+    """Return the text, and before it the weight if it is another than that of all."""
+    if document.weight == 1.0:
+        return document.text
+    return (str(document.weight), *columns_of(document.text))
 
 
 def _gradient_chunks(
@@ -194,7 +209,12 @@ def _labelled_ids(
 ) -> LabelledIds:
     """Return documents as ids in the model's order, with their classes."""
     ids = model.tokenizer.encode_batch([document.text for document in documents])
-    return LabelledIds(in_order(ids, model.member), label_ids(documents, labels))
+    weights = np.array([document.weight for document in documents])
+    return LabelledIds(
+        in_order(ids, model.member),
+        label_ids(documents, labels),
+        None if (weights == 1.0).all() else weights / weights.mean(),
+    )
 
 
 def _text(
