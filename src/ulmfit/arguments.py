@@ -25,7 +25,14 @@ from typing import (
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from ulmfit.config.settings import check_part, descriptions, from_dict, read_values, required_first
+from ulmfit.config.settings import (
+    check_part,
+    descriptions,
+    from_dict,
+    overlaid,
+    read_values,
+    required_first,
+)
 from ulmfit.errors import ConfigError
 
 T = TypeVar("T")
@@ -68,7 +75,7 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
     if path is not None:
         in_file = read_values(path)
         check_part(cls, in_file, str(path))
-        values = _overlaid(cls, in_file, given)
+        values = overlaid(cls, in_file, given)
     if missing := [_option(name) for name in _required(cls) if name not in values]:
         raise ConfigError(
             f"{command}: needs {' and '.join(missing)}; see `ulmfit {command} --help`"
@@ -178,16 +185,6 @@ def _required(cls: Any) -> list[str]:
 def _default(field: Any) -> Any:
     made = field.default_factory
     return field.default if made is MISSING else made()
-
-
-def _overlaid(cls: Any, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings `under` with those of `over` in their place, nested as `cls` is."""
-    hints = get_type_hints(cls)
-    merged = dict(under)
-    for name, value in over.items():
-        nested = name in under and is_dataclass(hints[name])
-        merged[name] = _overlaid(hints[name], under[name], value) if nested else value
-    return merged
 
 
 # Options: their names, and whether they take exactly one value.

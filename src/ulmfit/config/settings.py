@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -119,6 +119,16 @@ def recipes() -> tuple[str, ...]:
 
 def _recipe(name: str) -> Path | None:
     return RECIPES / f"{name}.toml" if name in recipes() else None
+
+
+def overlaid(cls: Any, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings `under` with those of `over` in their place, nested as `cls` is."""
+    hints = get_type_hints(cls)
+    merged = dict(under)
+    for name, value in over.items():
+        nested = name in under and is_dataclass(hints[name])
+        merged[name] = overlaid(hints[name], under[name], value) if nested else value
+    return merged
 
 
 def explain(faults: Sequence[ErrorDetails], cls: type) -> str:

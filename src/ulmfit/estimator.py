@@ -1,0 +1,224 @@
+"""The classifier as an estimator of scikit-learn: `fit` on texts in memory, `predict`, `clone`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ulmfit.config.data import ReadingConfig
+from ulmfit.config.settings import from_dict, overlaid, read_values
+from ulmfit.config.stages import TrainConfig
+from ulmfit.data.sources import Document, read_documents
+from ulmfit.errors import ConfigError, DataError
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.text.types import Text, columns_of
+
+FILES = ("data", "unlabelled", "output", "cache", "reading", "resume", "overwrite")
+PARAMETERS = ("pretrained", "directions")
+"""Settings of `ulmfit train` that have no place in `settings`: `fit` gives them itself, or they
+are parameters."""
+
+
+class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Stages 2 and 3 of ULMFiT (Howard & Ruder 2018), from lists of texts and labels.
+
+    Texts are a list, an array, or a column of pandas or polars, of strings; several columns are
+    tuples of strings, or a data frame. Labels are of any kind that NumPy sorts.
+
+    Args:
+        pretrained: folder, shipped name, or hub id of the language model to start from.
+        recipe: name of a shipped recipe, such as `few-labels`, or a file of settings; without it,
+            the settings are the paper's.
+        directions: `forward`, `backward`, or `both`, whose probabilities are averaged.
+        class_weight: `balanced`, or the weights of classes that are not to have 1, by label.
+        settings: other settings of `ulmfit train`, nested as in a file; they replace the recipe's.
+        random_state: seed of all draws: the same one, the same bits on the same CPU.
+        verbose: whether progress and warnings are shown.
+
+    Attributes:
+        classes_: the labels, sorted, [classes].
+        model_: the `TextClassifier`; `model_.save_pretrained` keeps it as a folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained: str = "wikipedia-en-small",
+        recipe: str | None = None,
+        directions: str = "both",
+        class_weight: str | Mapping[Any, float] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.pretrained = pretrained
+        self.recipe = recipe
+        self.directions = directions
+        self.class_weight = class_weight
+        self.settings = settings
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Iterable[Any],
+        y: Iterable[Any],
+        unlabelled: Iterable[Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> ULMFiTClassifier:
+        """Fine-tune the language model on all texts, then the classifier on those with labels.
+
+        `unlabelled` are further texts for the language model; `sample_weight` [texts] are numbers
+        of 0 or more.
+
+        Raises `UlmfitError` for wrong settings or data.
+        """
+        from ulmfit.stages.train import train
+
+        labels = np.asarray(y).tolist()
+        labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
+        others = read_documents(
+            _texts([] if unlabelled is None else unlabelled), ReadingConfig(), labelled=False
+        )
+        with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder:
+            config = self._config(Path(folder), labelled, unlabelled is not None)
+            _write(config.data, config.reading, _weighted(labelled, sample_weight))
+            for path in config.unlabelled:
+                _write(path, config.reading, others)
+            self.model_ = TextClassifier.from_pretrained(train(config, quiet=not self.verbose))
+        self.classes_ = np.unique(np.asarray(y))
+        names = {label: each.label for label, each in zip(labels, labelled, strict=True)}
+        places = [self.model_.labels.index(str(names[label])) for label in self.classes_.tolist()]
+        self._columns = np.array(places)
+        return self
+
+    def predict(self, X: Iterable[Any]) -> NDArray[Any]:
+        """Return the likeliest class of each text, [texts]."""
+        best = self.predict_proba(X).argmax(axis=1)
+        found: NDArray[Any] = self.classes_[best]
+        return found
+
+    def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        """Return the probabilities [texts, classes], in the order of `classes_`."""
+        check_is_fitted(self, "model_")
+        return self.model_.predict_proba(list(_texts(X)))[:, self._columns]
+
+    def transform(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        """Return document vectors [texts, features]: the pooled outputs of each direction."""
+        check_is_fitted(self, "model_")
+        return self.model_.encode(list(_texts(X)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array = True, False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            with TemporaryDirectory(prefix="ulmfit-") as folder:
+                self.model_.save_pretrained(folder)
+                state["model_"] = {p.name: p.read_bytes() for p in Path(folder).iterdir()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "model_" in state:
+            with TemporaryDirectory(prefix="ulmfit-") as folder:
+                for name, content in state["model_"].items():
+                    (Path(folder) / name).write_bytes(content)
+                state = {**state, "model_": TextClassifier.from_pretrained(folder)}
+        super().__setstate__(state)
+
+    def _config(self, folder: Path, labelled: list[Document], unlabelled: bool) -> TrainConfig:
+        """Return the settings of the run whose files are in `folder`."""
+        settings = dict(self.settings or {})
+        for name in settings.keys() & {*FILES, *PARAMETERS}:
+            place = "fit gives it itself" if name in FILES else "it is a parameter of its own"
+            raise ConfigError(f"settings: found '{name}'; leave it out, {place}")
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        columns = len(columns_of(labelled[0].text)) if labelled else 1
+        classifier: dict[str, Any] = {"training": {"seed": int(seed)}}
+        if self.class_weight is not None:
+            classifier["class_weights"] = _by_name(self.class_weight)
+        given = {
+            "data": str(folder / "labelled.jsonl"),
+            "unlabelled": (str(folder / "unlabelled.jsonl"),) if unlabelled else (),
+            "output": str(folder / "model"),
+            "cache": str(folder / "cache"),
+            "pretrained": self.pretrained,
+            "directions": self.directions,
+            "reading": {
+                "text_columns": tuple(f"text {i}" for i in range(columns)),
+                "weight_column": "weight",
+            },
+            "language_model": {"training": {"seed": int(seed)}},
+            "classifier": classifier,
+        }
+        values = overlaid(TrainConfig, read_values(self.recipe) if self.recipe else {}, settings)
+        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), "ULMFiTClassifier")
+
+
+def _by_name(weights: str | Mapping[Any, float]) -> str | dict[str, float]:
+    """Return class weights by the labels' names; a word as it is."""
+    if isinstance(weights, str):
+        return weights
+    documents = read_documents(([""] * len(weights), list(weights)), ReadingConfig(), labelled=True)
+    return {str(d.label): w for d, w in zip(documents, weights.values(), strict=True)}
+
+
+def _texts(texts: Any) -> Iterator[Text]:
+    """Yield texts from what scikit-learn hands around; a table's rows are tuples of its columns."""
+    if isinstance(texts, str):
+        raise DataError("texts: found one string; give a list of texts")
+    if hasattr(texts, "columns"):
+        rows = (
+            texts.itertuples(index=False, name=None)
+            if hasattr(texts, "itertuples")
+            else texts.iter_rows()
+        )
+    else:
+        rows = iter(texts)
+    for row in rows:
+        several = tuple(row) if isinstance(row, tuple | list | np.ndarray) else (row,)
+        yield several[0] if len(several) == 1 else several
+
+
+def _weighted(documents: list[Document], sample_weight: ArrayLike | None) -> Iterator[Document]:
+    """Yield the documents with their weights."""
+    if sample_weight is None:
+        yield from documents
+        return
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (len(documents),):
+        raise DataError(
+            f"sample_weight: found the shape {weights.shape} for {len(documents)} texts; give a "
+            "number for each"
+        )
+    for document, weight in zip(documents, weights.tolist(), strict=True):
+        if not weight >= 0 or math.isinf(weight):
+            raise DataError(
+                f"sample_weight: found {weight} for {document.where}; make it 0 or more"
+            )
+        yield replace(document, weight=weight)
+
+
+def _write(path: str, reading: ReadingConfig, documents: Iterable[Document]) -> None:
+    """Write documents as JSON lines, in the columns that `reading` names."""
+    with open(path, "w", encoding="utf-8") as file:
+        for document in documents:
+            texts = zip(reading.text_columns, columns_of(document.text), strict=True)
+            row = {**dict(texts), "label": document.label, "weight": document.weight}
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,236 @@
+"""The estimator, held to what scikit-learn asks of one, where its checks make sense for texts."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from ulmfit import ULMFiTClassifier
+from ulmfit.errors import ConfigError, DataError, UlmfitError
+
+pytestmark = pytest.mark.recipes
+
+Make = Callable[..., ULMFiTClassifier]
+
+
+@pytest.fixture(scope="module")
+def data(reviews: Path) -> tuple[list[str], list[str]]:
+    table = pd.read_csv(reviews)
+    return table["text"].tolist(), table["label"].tolist()
+
+
+@pytest.fixture(scope="module")
+def make(tiny_model: Path) -> Make:
+    """An estimator that learns the reviews in about a second."""
+
+    def made(**parameters: Any) -> ULMFiTClassifier:
+        training = {
+            "epochs": 6.0,
+            "batch_size": 8,
+            "clip_gradient": 1.0,
+            "unfreezing": "full",
+            "threads": 1,
+            "optimizer": {"learning_rate": 3e-2, "discriminative_factor": 1.0},
+        }
+        settings = {
+            "validation": {"fraction": 0.0},
+            "language_model": {"skip": True},
+            "classifier": {"bptt": 20, "dropout_multiplier": 0.1, "training": training},
+        }
+        given = {"pretrained": str(tiny_model), "directions": "forward", "settings": settings}
+        return ULMFiTClassifier(**{**given, **parameters})
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def fitted(make: Make, data: tuple[list[str], list[str]]) -> ULMFiTClassifier:
+    return make().fit(*data)
+
+
+def test_it_learns_and_scores(fitted: ULMFiTClassifier, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = data
+    assert fitted.classes_.tolist() == ["bad", "good"]
+    assert fitted.score(texts, labels) > 0.9
+    probabilities = fitted.predict_proba(texts)
+    assert probabilities.shape == (len(texts), 2)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    assert fitted.transform(texts[:5]).shape == (5, 36)
+
+
+def test_parameters_are_kept_and_cloned(make: Make, data: tuple[list[str], list[str]]) -> None:
+    estimator = make(class_weight={"bad": 2.0}, random_state=7)
+    before = {name: repr(value) for name, value in estimator.get_params().items()}
+    copy = clone(estimator)
+    assert {name: repr(value) for name, value in copy.get_params().items()} == before
+    assert copy.set_params(directions="backward").directions == "backward"
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        copy.set_params(direction="backward")
+    estimator.fit(data[0][:40], data[1][:40])
+    assert {name: repr(value) for name, value in estimator.get_params().items()} == before
+    assert not hasattr(clone(estimator), "model_")
+    with pytest.raises(TypeError):
+        ULMFiTClassifier("wikipedia-en-small")  # type: ignore[call-arg]
+
+
+def test_fitted_twice_it_is_the_same(
+    make: Make, fitted: ULMFiTClassifier, data: tuple[list[str], list[str]]
+) -> None:
+    again = make().fit(["another text", "and one"] * 4, [1, 2] * 4).fit(*data)
+    expected = fitted.predict_proba(data[0])
+    np.testing.assert_array_equal(again.predict_proba(data[0]), expected)
+    other = make(random_state=1).fit(*data)
+    assert not np.array_equal(other.predict_proba(data[0]), expected)
+    first, second = (make(random_state=np.random.RandomState(3)).fit(*data) for _ in range(2))
+    np.testing.assert_array_equal(first.predict_proba(data[0]), second.predict_proba(data[0]))
+
+
+def test_order_and_subsets_do_not_matter(
+    fitted: ULMFiTClassifier, data: tuple[list[str], list[str]]
+) -> None:
+    texts = data[0][:60]
+    whole = fitted.predict_proba(texts)
+    order = np.random.default_rng(0).permutation(len(texts))
+    np.testing.assert_allclose(
+        fitted.predict_proba([texts[i] for i in order]), whole[order], atol=1e-5
+    )
+    parts = [fitted.predict_proba([text]) for text in texts]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+    assert fitted.predict([]).tolist() == []
+
+
+def test_unfitted_it_says_so(make: Make) -> None:
+    for method in ("predict", "predict_proba", "transform"):
+        with pytest.raises(NotFittedError):
+            getattr(make(), method)(["a text"])
+
+
+@pytest.mark.parametrize(
+    "classes", [[3, 10], [False, True], [1.0, 2.0], np.array(["a", "b"], dtype=object)]
+)
+def test_labels_come_back_as_they_were(
+    classes: Any, make: Make, data: tuple[list[str], list[str]]
+) -> None:
+    texts = data[0]
+    y = np.array([classes[int(label == "good")] for label in data[1]])
+    estimator = make().fit(texts, y)
+    assert estimator.classes_.tolist() == list(classes)
+    found = estimator.predict(texts)
+    assert (found.dtype, estimator.classes_.dtype) == (y.dtype, y.dtype)
+    assert estimator.score(texts, y) > 0.9
+
+
+def test_a_pickle_holds_the_folder(
+    fitted: ULMFiTClassifier, data: tuple[list[str], list[str]], make: Make
+) -> None:
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(data[0]), fitted.predict_proba(data[0]))
+    assert {"config.json", "model.safetensors"} <= fitted.__getstate__()["model_"].keys()
+    assert fitted.model_.labels == ("bad", "good")
+    assert pickle.loads(pickle.dumps(make())).directions == "forward"
+
+
+def test_columns_of_every_library(
+    fitted: ULMFiTClassifier, make: Make, data: tuple[list[str], list[str]]
+) -> None:
+    texts, labels = data
+    expected = fitted.predict_proba(texts)
+    frame = pd.DataFrame({"text": texts, "label": labels}, index=range(5, 5 + len(texts)))
+    for given in (np.array(texts), tuple(texts), iter(texts), frame["text"], frame[["text"]]):
+        np.testing.assert_array_equal(fitted.predict_proba(given), expected)
+    again = make().fit(frame["text"], frame["label"])
+    np.testing.assert_array_equal(again.predict_proba(texts), expected)
+
+
+def test_polars_columns(fitted: ULMFiTClassifier, data: tuple[list[str], list[str]]) -> None:
+    frame = polars.DataFrame({"text": data[0]})
+    for given in (frame["text"], frame):
+        np.testing.assert_array_equal(fitted.predict_proba(given), fitted.predict_proba(data[0]))
+
+
+def test_several_text_columns(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = data
+    frame = pd.DataFrame({"title": ["a title"] * len(texts), "body": texts})
+    estimator = make().fit(frame, labels)
+    assert estimator.score(frame, labels) > 0.8
+    pairs = list(frame.itertuples(index=False, name=None))
+    np.testing.assert_array_equal(estimator.predict_proba(pairs), estimator.predict_proba(frame))
+
+
+def test_unlabelled_text_is_read_by_the_language_model(
+    make: Make, data: tuple[list[str], list[str]]
+) -> None:
+    settings = make().settings
+    assert settings is not None
+    read = {**settings, "language_model": {"training": {"epochs": 1.0, "batch_size": 4}}}
+    estimator = make(settings=read).fit(data[0][:30], data[1][:30], unlabelled=data[0][30:])
+    record = estimator.model_.run["train"]
+    assert "200 documents" in record["data"][1]
+    assert not any("/" in line for line in record["data"])
+
+
+def test_weights_of_documents_and_classes(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = data
+    wrong = ["good" if label == "bad" else "bad" for label in labels]
+    weights = [1.0] * len(texts) + [0.0] * len(texts)
+    weighted = make().fit(texts * 2, labels + wrong, sample_weight=weights)
+    assert weighted.score(texts, labels) > 0.9
+    heavy = make(class_weight={"bad": 200.0}).fit(texts * 2, labels + wrong)
+    assert np.mean(heavy.predict(texts) == "bad") > 0.9
+
+
+def test_inside_other_estimators(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = np.array(data[0]), np.array(data[1])
+    pipeline = make_pipeline(make(), LogisticRegression()).fit(texts, labels)  # on the vectors
+    assert pipeline.score(texts, labels) > 0.9
+    found = cross_val_predict(make(), texts, labels, cv=2)
+    assert np.mean(found == labels) > 0.7
+    search = GridSearchCV(make(), {"random_state": [0, 1]}, cv=2).fit(texts, labels)
+    assert search.best_estimator_.score(texts, labels) > 0.9
+    calibrated = CalibratedClassifierCV(make(), cv=2).fit(texts, labels)
+    assert calibrated.score(texts, labels) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("parameters", "X", "y", "message"),
+    [
+        ({}, "one text", ["a"], "found one string; give a list of texts"),
+        ({}, ["a", None], ["x", "y"], "texts, row 2: the text is missing"),
+        ({}, ["a", "b"], ["x", None], "texts, row 2: the label is missing"),
+        ({}, ["a", "b", "c"], ["x", "y"], "texts, row 3: no label, there are only 2"),
+        ({}, ["a", "b"], ["x", "x"], "have the label 'x'"),
+        ({}, ["a", 5], ["x", "y"], "row 2: found 5 of type int as text"),
+        ({"directions": "up"}, ["a", "b"], ["x", "y"], "setting 'directions': found 'up'"),
+        ({"recipe": "none"}, ["a", "b"], ["x", "y"], "the shipped recipes are few-labels"),
+        ({"settings": {"output": "x"}}, ["a", "b"], ["x", "y"], "leave it out, fit gives it"),
+        ({"settings": {"directions": "both"}}, ["a"], ["x"], "it is a parameter of its own"),
+        ({"settings": {"epochs": 3}}, ["a", "b"], ["x", "y"], "unknown setting 'epochs'"),
+        ({"class_weight": {"z": 2.0}}, ["a", "b"], ["x", "y"], "label 'z' is none of"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    parameters: dict[str, Any], X: Any, y: Any, message: str, make: Make
+) -> None:
+    with pytest.raises(UlmfitError, match=message):
+        make(**parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [[1.0, 1.0]], [1.0, -1.0], [1.0, np.nan]])
+def test_wrong_weights_are_named(weights: Any, make: Make) -> None:
+    with pytest.raises(DataError, match="sample_weight: found"):
+        make().fit(["a", "b"], ["x", "y"], sample_weight=weights)
+    with pytest.raises(ConfigError):
+        make(settings={"classifier": {"training": {"epochs": -1}}}).fit(["a", "b"], ["x", "y"])
