@@ -87,6 +87,11 @@ def add_options(options: ArgumentParser) -> None:
         help="with --tune: try other settings, such as classifier.training.epochs=6",
     )
     options.add_argument(
+        "--stage-two",
+        action="store_true",
+        help="fine-tune the language model and stop: with --directions, one in each of two processes",
+    )
+    options.add_argument(
         "--baseline", action="store_true", help="run the TF-IDF baseline alone, no training"
     )
 
@@ -115,6 +120,9 @@ def chosen_settings(settings: TrainConfig, options: Namespace) -> TrainConfig:
 
 def run(experiment: Experiment, options: Namespace) -> None:
     """Run the draws that are not done yet, and write and print their summary."""
+    if options.stage_two:
+        print(shared_language_model(experiment))
+        return
     name = experiment.name + "-tune" * options.tune + "-baseline" * options.baseline
     done_file = RUNS / f"{name}.jsonl"
     what = _identity(experiment, options.baseline)

@@ -168,7 +168,8 @@ def test_shipped_recipes_parse(name: str) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "configs").iterdir()))
 def test_shipped_configurations_parse(path: Path) -> None:
     arguments = ["--config", str(path), "--output", "folder"]
-    parse_arguments(settings_of("pretrain"), "pretrain", arguments)
+    command = "finetune" if path.stem.endswith("further") else "pretrain"
+    parse_arguments(settings_of(command), command, arguments)
 
 
 def test_there_are_commands_in_every_guide() -> None:
