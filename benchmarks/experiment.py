@@ -89,7 +89,7 @@ def add_options(options: ArgumentParser) -> None:
     options.add_argument(
         "--stage-two",
         action="store_true",
-        help="fine-tune the language model and stop: with --directions, one in each of two processes",
+        help="fine-tune the language model and stop; with --directions, half of it",
     )
     options.add_argument(
         "--baseline", action="store_true", help="run the TF-IDF baseline alone, no training"
