@@ -22,7 +22,7 @@ def join(folders: list[str], output: Path, storage: Storage) -> None:
         for other in models[1:]:
             record["results"] |= other.run[stage]["results"]
     # On general text, too: a user's own fine-tuning is to stand beside it, not in its place.
-    names = {"finetune": "pretrain further"}
+    names = {"finetune": "continued"}
     first.run = {names.get(stage, stage): record for stage, record in first.run.items()}
     save_language_models(models, output, storage=storage, overwrite=True)
 
