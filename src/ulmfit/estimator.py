@@ -73,7 +73,7 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
     def fit(
         self,
         X: Iterable[Any],
-        y: Iterable[Any],
+        y: ArrayLike,
         unlabelled: Iterable[Any] | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> ULMFiTClassifier:
@@ -86,7 +86,8 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
         """
         from ulmfit.stages.train import train
 
-        labels = np.asarray(y).tolist()
+        y = np.asarray(y)
+        labels = y.tolist()
         labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
         others = read_documents(
             _texts([] if unlabelled is None else unlabelled), ReadingConfig(), labelled=False
@@ -97,7 +98,7 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
             for path in config.unlabelled:
                 _write(path, config.reading, others)
             self.model_ = TextClassifier.from_pretrained(train(config, quiet=not self.verbose))
-        self.classes_ = np.unique(np.asarray(y))
+        self.classes_ = np.unique(y)
         names = {label: each.label for label, each in zip(labels, labelled, strict=True)}
         places = [self.model_.labels.index(str(names[label])) for label in self.classes_.tolist()]
         self._columns = np.array(places)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import Any
 
 from ulmfit.config.stages import CurvesConfig
 from ulmfit.errors import ConfigError, DataError
+from ulmfit.stages.output_file import whole_file
 
 MEASURES = {"bits_per_byte": "bits per byte", "error": "error"}
 """What is drawn beside the loss: of a language model, of a classifier."""
@@ -90,14 +90,8 @@ def draw(found: Sequence[Curve], output: Path) -> None:
             axes.grid(alpha=0.3)
             if axes.has_data():
                 axes.legend(fontsize="small")
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        figure.savefig(partial, format="png", dpi=150)
-        os.replace(partial, output)
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(output) as file:
+        figure.savefig(file.buffer, format="png", dpi=150)
 
 
 def _draw_curve(row: Any, curve: Curve, color: str, style: str) -> None:
