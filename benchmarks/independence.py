@@ -53,7 +53,7 @@ def random_classifier(texts: list[str]) -> TextClassifier:
     directions: tuple[Direction, Direction] = ("forward", "backward")
     members = []
     for direction in directions:
-        network = ClassifierNetwork(encoder, CLASSIFIER_DROPOUT, head, classes=2)
+        network = ClassifierNetwork(encoder, CLASSIFIER_DROPOUT, head, outputs=2)
         member = Member(direction=direction, prefix=direction)
         ids = in_order(tokenizer.encode_batch(texts[:SAMPLE]), member)
         pooled = torch.from_numpy(encode_documents(network.encoder, ids, bptt=70))

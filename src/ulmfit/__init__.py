@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ulmfit.estimator import ULMFiTClassifier
+    from ulmfit.estimator import ULMFiTClassifier, ULMFiTRegressor
     from ulmfit.models.language_model import LanguageModel
     from ulmfit.models.text_classifier import TextClassifier
     from ulmfit.text.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["LanguageModel", "TextClassifier", "Tokenizer", "ULMFiTClassifier", "__version__"]
+__all__ = [
+    "LanguageModel",
+    "TextClassifier",
+    "Tokenizer",
+    "ULMFiTClassifier",
+    "ULMFiTRegressor",
+    "__version__",
+]
 
 # Imported when first used: `import ulmfit` stays quick and needs no PyTorch.
 _HOMES = {
@@ -20,6 +27,7 @@ _HOMES = {
     "TextClassifier": "ulmfit.models.text_classifier",
     "Tokenizer": "ulmfit.text.tokenizer",
     "ULMFiTClassifier": "ulmfit.estimator",
+    "ULMFiTRegressor": "ulmfit.estimator",
 }
 
 

@@ -1,4 +1,4 @@
-"""The classifier as an estimator of scikit-learn: `fit` on texts in memory, `predict`, `clone`."""
+"""Estimators of scikit-learn: `fit` on texts in memory, `predict`, `clone`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,25 +30,11 @@ PARAMETERS = ("pretrained", "directions")
 are parameters."""
 
 
-class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Stages 2 and 3 of ULMFiT (Howard & Ruder 2018), from lists of texts and labels.
+class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """What the classifier and the regressor share.
 
     Texts are a list, an array, or a column of pandas or polars, of strings; several columns are
-    tuples of strings, or a data frame. Labels are of any kind that NumPy sorts.
-
-    Args:
-        pretrained: folder, shipped name, or hub id of the language model to start from.
-        recipe: name of a shipped recipe, such as `few-labels`, or a file of settings; without it,
-            the settings are the paper's.
-        directions: `forward`, `backward`, or `both`, whose probabilities are averaged.
-        class_weight: `balanced`, or the weights of classes that are not to have 1, by label.
-        settings: other settings of `ulmfit train`, nested as in a file; they replace the recipe's.
-        random_state: seed of all draws: the same one, the same bits on the same CPU.
-        verbose: whether progress and warnings are shown.
-
-    Attributes:
-        classes_: the labels, sorted, [classes].
-        model_: the `TextClassifier`; `model_.save_pretrained` keeps it as a folder.
+    tuples of strings, or a data frame.
     """
 
     def __init__(
@@ -57,7 +43,6 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
         pretrained: str = "wikipedia-en-small",
         recipe: str | None = None,
         directions: str = "both",
-        class_weight: str | Mapping[Any, float] | None = None,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
         verbose: bool = False,
@@ -65,55 +50,9 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
         self.pretrained = pretrained
         self.recipe = recipe
         self.directions = directions
-        self.class_weight = class_weight
         self.settings = settings
         self.random_state = random_state
         self.verbose = verbose
-
-    def fit(
-        self,
-        X: Iterable[Any],
-        y: ArrayLike,
-        unlabelled: Iterable[Any] | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> ULMFiTClassifier:
-        """Fine-tune the language model on all texts, then the classifier on those with labels.
-
-        `unlabelled` are further texts for the language model; `sample_weight` [texts] are numbers
-        of 0 or more.
-
-        Raises `UlmfitError` for wrong settings or data.
-        """
-        from ulmfit.stages.train import train
-
-        y = np.asarray(y)
-        labels = y.tolist()
-        labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
-        others = read_documents(
-            _texts([] if unlabelled is None else unlabelled), ReadingConfig(), labelled=False
-        )
-        with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder:
-            config = self._config(Path(folder), labelled, unlabelled is not None)
-            _write(config.data, config.reading, _weighted(labelled, sample_weight))
-            for path in config.unlabelled:
-                _write(path, config.reading, others)
-            self.model_ = TextClassifier.from_pretrained(train(config, quiet=not self.verbose))
-        self.classes_ = np.unique(y)
-        names = {label: each.label for label, each in zip(labels, labelled, strict=True)}
-        places = [self.model_.labels.index(str(names[label])) for label in self.classes_.tolist()]
-        self._columns = np.array(places)
-        return self
-
-    def predict(self, X: Iterable[Any]) -> NDArray[Any]:
-        """Return the likeliest class of each text, [texts]."""
-        best = self.predict_proba(X).argmax(axis=1)
-        found: NDArray[Any] = self.classes_[best]
-        return found
-
-    def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float32]:
-        """Return the probabilities [texts, classes], in the order of `classes_`."""
-        check_is_fitted(self, "model_")
-        return self.model_.predict_proba(list(_texts(X)))[:, self._columns]
 
     def transform(self, X: Iterable[Any]) -> NDArray[np.float32]:
         """Return document vectors [texts, features]: the pooled outputs of each direction."""
@@ -141,7 +80,40 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
                 state = {**state, "model_": TextClassifier.from_pretrained(folder)}
         super().__setstate__(state)
 
-    def _config(self, folder: Path, labelled: list[Document], unlabelled: bool) -> TrainConfig:
+    def _train(
+        self,
+        X: Iterable[Any],
+        labels: list[Any],
+        classifier: Mapping[str, Any],
+        unlabelled: Iterable[Any] | None,
+        sample_weight: ArrayLike | None,
+    ) -> list[Document]:
+        """Train `model_` with the settings of `classifier`; return the documents it was given."""
+        from ulmfit.stages.train import train
+
+        labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
+        others = read_documents(
+            _texts([] if unlabelled is None else unlabelled), ReadingConfig(), labelled=False
+        )
+        with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder:
+            config = self._config(Path(folder), labelled, unlabelled is not None, classifier)
+            _write(config.data, config.reading, _weighted(labelled, sample_weight))
+            for path in config.unlabelled:
+                _write(path, config.reading, others)
+            self.model_ = TextClassifier.from_pretrained(train(config, quiet=not self.verbose))
+        return labelled
+
+    def _answers(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        check_is_fitted(self, "model_")
+        return self.model_.predict_proba(list(_texts(X)))
+
+    def _config(
+        self,
+        folder: Path,
+        labelled: list[Document],
+        unlabelled: bool,
+        classifier: Mapping[str, Any],
+    ) -> TrainConfig:
         """Return the settings of the run whose files are in `folder`."""
         settings = dict(self.settings or {})
         for name in settings.keys() & {*FILES, *PARAMETERS}:
@@ -151,9 +123,6 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         columns = len(columns_of(labelled[0].text)) if labelled else 1
-        classifier: dict[str, Any] = {"training": {"seed": int(seed)}}
-        if self.class_weight is not None:
-            classifier["class_weights"] = _by_name(self.class_weight)
         given = {
             "data": str(folder / "labelled.jsonl"),
             "unlabelled": (str(folder / "unlabelled.jsonl"),) if unlabelled else (),
@@ -166,10 +135,164 @@ class ULMFiTClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # typ
                 "weight_column": "weight",
             },
             "language_model": {"training": {"seed": int(seed)}},
-            "classifier": classifier,
+            "classifier": {"training": {"seed": int(seed)}, **classifier},
         }
         values = overlaid(TrainConfig, read_values(self.recipe) if self.recipe else {}, settings)
-        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), "ULMFiTClassifier")
+        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), type(self).__name__)
+
+
+class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
+    """Stages 2 and 3 of ULMFiT (Howard & Ruder 2018), from lists of texts and labels.
+
+    Texts are a list, an array, or a column of pandas or polars, of strings; several columns are
+    tuples of strings, or a data frame. Labels are of any kind that NumPy sorts; for texts with
+    several, a matrix of 0 and 1 [texts, labels], as scikit-learn's `MultiLabelBinarizer` makes it.
+
+    Args:
+        pretrained: folder, shipped name, or hub id of the language model to start from.
+        recipe: name of a shipped recipe, such as `few-labels`, or a file of settings; without it,
+            the settings are the paper's.
+        directions: `forward`, `backward`, or `both`, whose probabilities are averaged.
+        class_weight: `balanced`, or the weights of classes that are not to have 1, by label.
+        settings: other settings of `ulmfit train`, nested as in a file; they replace the recipe's.
+        random_state: seed of all draws: the same one, the same bits on the same CPU.
+        verbose: whether progress and warnings are shown.
+
+    Attributes:
+        classes_: the labels, sorted, [classes]; of a matrix, its columns' names or numbers.
+        model_: the `TextClassifier`; `model_.save_pretrained` keeps it as a folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained: str = "wikipedia-en-small",
+        recipe: str | None = None,
+        directions: str = "both",
+        class_weight: str | Mapping[Any, float] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            pretrained=pretrained,
+            recipe=recipe,
+            directions=directions,
+            settings=settings,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self,
+        X: Iterable[Any],
+        y: ArrayLike,
+        unlabelled: Iterable[Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> ULMFiTClassifier:
+        """Fine-tune the language model on all texts, then the classifier on those with labels.
+
+        `unlabelled` are further texts for the language model; `sample_weight` [texts] are numbers
+        of 0 or more.
+
+        Raises `UlmfitError` for wrong settings or data.
+        """
+        columns = getattr(y, "columns", None)
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] > 1:
+            return self._fit_several(X, y, columns, unlabelled, sample_weight)
+        y = y.reshape(-1)
+        if y.dtype.kind == "f" and np.any(y % 1):
+            raise DataError("y: found numbers with fractions; give classes, or ULMFiTRegressor")
+        labels = y.tolist()
+        given = {"task": "single_label", **self._class_weights()}
+        labelled = self._train(X, labels, given, unlabelled, sample_weight)
+        self.classes_ = np.unique(y)
+        names = {label: each.label for label, each in zip(labels, labelled, strict=True)}
+        places = [self.model_.labels.index(str(names[label])) for label in self.classes_.tolist()]
+        self._columns = np.array(places)
+        return self
+
+    def predict(self, X: Iterable[Any]) -> NDArray[Any]:
+        """Return the likeliest class of each text, [texts].
+
+        Of several labels, a matrix of 0 and 1 [texts, labels].
+        """
+        answers = self._answers(X)
+        task = self.model_.task
+        if task.kind == "multi_label":
+            given = answers >= np.array(task.thresholds or 0.5, dtype=answers.dtype)
+            return self._arranged(given.astype(np.int64))
+        found: NDArray[Any] = self.classes_[self._arranged(answers).argmax(axis=1)]
+        return found
+
+    def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        """Return the probabilities [texts, classes], in the order of `classes_`."""
+        return self._arranged(self._answers(X))
+
+    def _fit_several(
+        self,
+        X: Iterable[Any],
+        y: NDArray[Any],
+        columns: Any,
+        unlabelled: Iterable[Any] | None,
+        sample_weight: ArrayLike | None,
+    ) -> ULMFiTClassifier:
+        """Fit a matrix [texts, labels] of 0 and 1."""
+        if not np.isin(y, (0, 1)).all():
+            raise DataError("y: found a matrix of other values than 0 and 1; give 1 for a label")
+        names = np.arange(y.shape[1]) if columns is None else np.array(list(columns))
+        labels = [[str(names[i]) for i in np.flatnonzero(row)] for row in y]
+        given = {"task": "multi_label", **self._class_weights()}
+        self._train(X, labels, given, unlabelled, sample_weight)
+        self.classes_ = names
+        places = {name: place for place, name in enumerate(self.model_.labels)}
+        self._columns = np.array([places.get(str(name), -1) for name in names])
+        return self
+
+    def _arranged(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """Return answers by `classes_`; a label that no text had has the probability 0."""
+        arranged: NDArray[Any] = answers[:, self._columns]
+        arranged[:, self._columns < 0] = 0
+        return arranged
+
+    def _class_weights(self) -> dict[str, Any]:
+        if self.class_weight is None:
+            return {}
+        return {"class_weights": _by_name(self.class_weight)}
+
+
+class ULMFiTRegressor(RegressorMixin, ULMFiTEstimator):  # type: ignore[misc]
+    """Stages 2 and 3 of ULMFiT (Howard & Ruder 2018), from lists of texts and numbers.
+
+    Its parameters are those of `ULMFiTClassifier`, but for `class_weight`. The numbers answered
+    are of a range: that of `y`, widened a little, or the setting `classifier.range`.
+
+    Attributes:
+        model_: the `TextClassifier`; `model_.save_pretrained` keeps it as a folder.
+    """
+
+    def fit(
+        self,
+        X: Iterable[Any],
+        y: ArrayLike,
+        unlabelled: Iterable[Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> ULMFiTRegressor:
+        """Fine-tune the language model on all texts, then the regressor on those with numbers.
+
+        `y` is [texts]; the rest is as in `ULMFiTClassifier`.
+
+        Raises `UlmfitError` for wrong settings or data.
+        """
+        numbers = np.asarray(y, dtype=np.float64).reshape(-1).tolist()
+        self._train(X, numbers, {"task": "number"}, unlabelled, sample_weight)
+        return self
+
+    def predict(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        """Return the number of each text, [texts]."""
+        return self._answers(X)[:, 0]
 
 
 def _by_name(weights: str | Mapping[Any, float]) -> str | dict[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ulmfit.config.artefact import Member
+from ulmfit.config.artefact import Member, Task
 from ulmfit.config.data import LanesConfig
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.config.stages import ClassifierStage, RegularizationConfig
@@ -61,7 +61,7 @@ def language_model_task(dropout: Dropout, training: TrainingConfig) -> LanguageM
 
 
 def classification_task(dropout: Dropout, training: TrainingConfig) -> ClassificationTask:
-    network = ClassifierNetwork(SHAPE, dropout, HEAD, classes=3)
+    network = ClassifierNetwork(SHAPE, dropout, HEAD, outputs=3)
     texts, labels = documents(62, 50), np.arange(62) % 3
     return ClassificationTask(
         network.double(),
@@ -69,7 +69,7 @@ def classification_task(dropout: Dropout, training: TrainingConfig) -> Classific
         gradient_chunks=2,
         training=LabelledIds(texts[:51], labels[:51]),
         validation=LabelledIds(texts[51:], labels[51:]),
-        labels=("a", "b", "c"),
+        task=Task(labels=("a", "b", "c")),
     )
 
 

@@ -327,13 +327,13 @@ def test_a_classifier_is_measured_as_scikit_learn_measures(
     assert results["error"] == pytest.approx(1 - report["accuracy"])
     assert results["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
     loss = log_loss([LABELS.index(label) for label in labels], right, labels=range(len(LABELS)))
-    assert results["log_loss"] == pytest.approx(loss, rel=1e-4)
+    assert results["loss"] == pytest.approx(loss, rel=1e-4)
     for label in LABELS:
         measures = report[label]
         measures["f1"] = measures.pop("f1-score")
         assert results["classes"][label] == pytest.approx(measures)
     assert results["settings"]["data"] == str(data) and results["ulmfit"] == ulmfit.__version__
-    assert f"accuracy    {results['accuracy']:.4f}\n" in shell.out
+    assert f"accuracy   {results['accuracy']:.4f}\n" in shell.out
     assert all(label in shell.out for label in LABELS)
 
 
@@ -418,7 +418,7 @@ def test_a_summary_of_a_classifier_needs_no_torch(classifier: Path) -> None:
     command = [sys.executable, "-c", code, "inspect", "--model", str(classifier)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"labels      3: {', '.join(LABELS)}\n" in done.stdout
+    assert f"task        3 labels, one a document: {', '.join(LABELS)}\n" in done.stdout
     assert "head        concat pooling, hidden layers of 6\n" in done.stdout
 
 

@@ -18,8 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from ulmfit import ULMFiTClassifier
+from ulmfit import ULMFiTClassifier, ULMFiTRegressor
 from ulmfit.errors import ConfigError, DataError, UlmfitError
+
+from .conftest import CLASSES, made_up_reviews
 
 pytestmark = pytest.mark.recipes
 
@@ -202,6 +204,48 @@ def test_inside_other_estimators(make: Make, data: tuple[list[str], list[str]]) 
     assert search.best_estimator_.score(texts, labels) > 0.9
     calibrated = CalibratedClassifierCV(make(), cv=2).fit(texts, labels)
     assert calibrated.score(texts, labels) > 0.8
+
+
+def truth_of(texts: list[str]) -> Any:
+    """A matrix: whether the word of each class is there, and whether any is."""
+    words = [CLASSES[name] for name in sorted(CLASSES)]
+    matrix = np.array([[word in text for word in words] for text in texts], dtype=int)
+    return np.concatenate([matrix, matrix.max(1, keepdims=True), 0 * matrix[:, :1]], axis=1)
+
+
+def test_several_labels_are_a_matrix(make: Make) -> None:
+    texts = [text.replace("superb", "old") if i % 3 else text for i, (text, _) in enumerate(
+        made_up_reviews(200, seed=3))]  # fmt: skip
+    truth = truth_of(texts)
+    estimator = make().fit(texts, truth)
+    assert estimator.classes_.tolist() == [0, 1, 2, 3]
+    probabilities = estimator.predict_proba(texts)
+    assert probabilities.shape == truth.shape and (probabilities[:, 3] == 0).all()
+    found = estimator.predict(texts)
+    assert np.mean((found == truth)[:, 0]) > 0.9 and set(np.unique(found)) <= {0, 1}
+    assert estimator.score(texts, truth) == np.mean((found == truth).all(1))
+    names = ["bad", "good", "any", "none"]
+    named = make().fit(texts, pd.DataFrame(truth, columns=names))
+    assert named.classes_.tolist() == names
+    assert (np.mean(named.predict(texts) == truth, axis=0) > 0.75).all()  # columns in their order
+    with pytest.raises(DataError, match="found a matrix of other values than 0 and 1"):
+        make().fit(texts, truth * 2)
+
+
+def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = data
+    numbers = np.where(np.array(labels) == "good", 4.5, 1.25)
+    parameters = make().get_params()
+    del parameters["class_weight"]
+    regressor = clone(ULMFiTRegressor(**parameters)).fit(texts, numbers)
+    found = regressor.predict(texts)
+    assert found.shape == numbers.shape and regressor.score(texts, numbers) > 0.5
+    again = pickle.loads(pickle.dumps(regressor))
+    np.testing.assert_array_equal(again.predict(texts), found)
+    with pytest.raises(DataError, match=r"found numbers with fractions.*ULMFiTRegressor"):
+        make().fit(texts, numbers)
+    with pytest.raises(NotFittedError):
+        clone(regressor).predict(texts)
 
 
 @pytest.mark.parametrize(

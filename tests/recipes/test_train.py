@@ -172,7 +172,8 @@ def test_the_folder_holds_four_files_and_the_whole_record(learned: Path, tiny_mo
     assert run["train"]["settings"]["pretrained"] == "tiny"
     assert run["train"]["resolved"]["gradient_chunks"] >= 3
     card = (learned / "README.md").read_text(encoding="utf-8")
-    for shown in ("labels (2): bad, good", "150 documents to train on", "| accuracy |", "wiki.txt"):
+    told = ("2 labels, one a document: bad, good", "150 documents to train on", "| accuracy |")
+    for shown in (*told, "wiki.txt"):
         assert shown in card
     for name in ("config.json", "README.md"):
         assert str(learned.parent) not in (learned / name).read_text(encoding="utf-8")

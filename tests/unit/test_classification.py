@@ -9,6 +9,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
+from ulmfit.config.artefact import Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.config.stages import ClassifierStage
 from ulmfit.config.training import TrainingConfig
@@ -20,6 +21,7 @@ from ulmfit.training.loop import train
 from ulmfit.training.optimizers import build_optimizer, set_trainable
 
 LABELS = ("a", "b", "c")
+TASK = Task(labels=LABELS)
 NO_DROPOUT = Dropout(embedding=0, input=0, hidden=0, weight=0, output=0)
 STAGE = ClassifierStage(
     bptt=5, training=TrainingConfig(epochs=3.0, batch_size=4, unfreezing="gradual")
@@ -50,7 +52,7 @@ def task(
     head = ClassifierHeadConfig(hidden_sizes=(5,), dropout=0.0)
     network = ClassifierNetwork(shape, dropout, head, len(LABELS))
     network.encoder.embedding.weight.data.mul_(10)  # words that can be told apart
-    return ClassificationTask(network, stage, chunks, training or documents(23), validation, LABELS)
+    return ClassificationTask(network, stage, chunks, training or documents(23), validation, TASK)
 
 
 # Batches
@@ -106,7 +108,7 @@ def reference_loss(made: ClassificationTask, indices: Any, **options: Any) -> to
         outputs, _ = made.network.encoder(made.network.encoder.embed(ids))
         pooled.append(torch.cat([outputs[0, -1], outputs[0].amax(0), outputs[0].mean(0)]))
     logits = made.network(torch.stack(pooled))
-    targets = torch.from_numpy(made.training.classes[indices])
+    targets = torch.from_numpy(made.training.targets[indices])
     return F.cross_entropy(logits, targets, **options)
 
 
@@ -116,9 +118,8 @@ def test_the_loss_is_that_of_documents_read_alone(weights: Any, smoothing: float
     made = task(replace(STAGE, class_weights=weights, label_smoothing=smoothing))
     for batch in made.batches(0, 0):
         step = made.loss(batch)
-        expected = reference_loss(
-            made, batch.indices, weight=made.class_weights, label_smoothing=smoothing
-        )
+        of_class = class_weights(weights, made.training.targets, TASK)
+        expected = reference_loss(made, batch.indices, weight=of_class, label_smoothing=smoothing)
         torch.testing.assert_close(step.loss, expected)
         assert step.tokens == sum(len(made.training.documents[i]) for i in batch.indices)
         assert step.rate_scale == 1.0
@@ -238,7 +239,7 @@ def test_without_validation_nothing_is_measured() -> None:
 
 def test_balanced_weights_are_scikit_learns() -> None:
     classes = np.array([0, 0, 0, 0, 1, 2, 2])
-    found = class_weights("balanced", classes, LABELS)
+    found = class_weights("balanced", classes, TASK)
     assert found is not None and found.dtype == torch.float32
     expected = compute_class_weight("balanced", classes=np.arange(3), y=classes)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
@@ -246,8 +247,8 @@ def test_balanced_weights_are_scikit_learns() -> None:
 
 def test_given_weights_are_by_name_and_others_1() -> None:
     classes = np.array([0, 1, 2])
-    assert class_weights("none", classes, LABELS) is None
-    found = class_weights({"c": 2.5}, classes, LABELS)
+    assert class_weights("none", classes, TASK) is None
+    found = class_weights({"c": 2.5}, classes, TASK)
     assert found is not None and found.tolist() == [1.0, 1.0, 2.5]
 
 
@@ -261,4 +262,4 @@ def test_given_weights_are_by_name_and_others_1() -> None:
 )
 def test_wrong_weights_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        class_weights(setting, np.array([0, 1, 2]), LABELS)
+        class_weights(setting, np.array([0, 1, 2]), TASK)

@@ -30,7 +30,7 @@ def language_model() -> Weights:
 
 def classifier() -> Weights:
     torch.manual_seed(0)
-    state = ClassifierNetwork(SHAPE, Dropout(), HEAD, classes=3).state_dict()
+    state = ClassifierNetwork(SHAPE, Dropout(), HEAD, outputs=3).state_dict()
     return {
         to_fastai_2(name).replace("0.", "0.module.", 1) if name.startswith("encoder") else
         to_fastai_2(name): tensor

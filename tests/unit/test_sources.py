@@ -183,6 +183,51 @@ def test_several_text_columns_make_a_tuple(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_lists_of_labels(tmp_path: Path, suffix: str) -> None:
+    rows = {"text": ["a", "b", "c"], "label": [["sad", "angry"], [], ["sad", "sad"]]}
+    path = tmp_path / f"a.{suffix}"
+    frame = pd.DataFrame(rows)
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_json(
+        path, orient="records", lines=True
+    )
+    expected = [("angry", "sad"), (), ("sad",)]
+    assert [d.label for d in read(path)] == expected
+    assert [d.label for d in read(frame)] == expected
+    assert [d.label for d in read((rows["text"], rows["label"]))] == expected
+    assert [d.label for d in read((["a"], [[1.0, True, np.int64(3)]]))] == [("1", "3", "True")]
+    with pytest.raises(DataError, match="row 2: the label is missing"):
+        read((["a", "b"], [["x"], ["x", ""]]))
+
+
+def test_labels_with_a_separator(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,sad|angry\nb,\nc, sad |\nd,fine\n")
+    found = [d.label for d in read(path, label_separator="|")]
+    assert found == [("angry", "sad"), (), ("sad",), ("fine",)]
+
+
+def test_a_column_for_each_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,toxic,rude\na,0,1\nb,True,1\nc,0,FALSE\n")
+    names = ("toxic", "rude")
+    expected = [("rude",), ("rude", "toxic"), ()]
+    assert [d.label for d in read(path, label_columns=names)] == expected
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "toxic": [0.0, 1, 0], "rude": [1, 1, 0]})
+    assert [d.label for d in read(frame, label_columns=names)] == expected
+    path.write_text("text,toxic,rude\na,0,2\n")
+    with pytest.raises(DataError) as caught:
+        read(path, label_columns=names)
+    assert str(caught.value) == (
+        f"{path}, row 1: column 'rude' holds '2'; write 1 where the label is there and 0 where "
+        "it is not"
+    )
+    with pytest.raises(DataError, match=r"no column 'rub'.*name it with --reading\.label-columns"):
+        read(path, label_columns=("toxic", "rub"))
+    with pytest.raises(DataError, match="lists have no column 'toxic'"):
+        read((["a"], ["b"]), label_columns=names)
+
+
 def test_extra_column(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a", "valid": true}\n{"text": "b", "valid": 0}')
@@ -352,8 +397,8 @@ FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
      "an empty document"),
     ("a.jsonl", b'{"text": 5, "label": 1}', {},
      "row 1: found 5 of type int as text; make it a string"),
-    ("a.jsonl", b'{"text": "a", "label": [1, 2]}', {},
-     "row 1: found [1, 2] of type list as label; make it a string or a number"),
+    ("a.jsonl", b'{"text": "a", "label": {"b": 2}}', {},
+     "row 1: found {'b': 2} of type dict as label; make it a string or a number"),
     ("a.jsonl", b'{"text": "a", "label": Infinity}', {},
      "row 1: found inf of type float as label; make it a string or a number"),
     ("a.csv", CSV.encode() + b"a,\n", {},

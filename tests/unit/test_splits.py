@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ulmfit.config.data import ReadingConfig, ValidationConfig
 from ulmfit.data.sources import Document, read_documents
-from ulmfit.data.splits import check_trainable, label_ids, label_names, split_labelled
+from ulmfit.data.splits import split_labelled
 from ulmfit.errors import ConfigError, DataError
 
 READING = ReadingConfig()
@@ -42,7 +40,7 @@ def test_by_fraction(labels: list[str], fraction: float, seed: int) -> None:
     order = {d: i for i, d in enumerate(everything)}
     assert sorted(train + valid, key=order.__getitem__) == everything
     assert all(part == sorted(part, key=order.__getitem__) for part in (train, valid))
-    assert set(label_names(train)) == set(labels)
+    assert {d.label for d in train} == set(labels)
     for label, count in counts.items():
         expected = 0.0 if count == 1 else count * fraction
         assert abs(held[label] - expected) < 1.0 + 1e-9
@@ -118,44 +116,38 @@ def test_message_for_a_file_and_a_column() -> None:
     )
 
 
-# --- labels ---------------------------------------------------------------------------------
+# --- of several labels, of numbers ----------------------------------------------------------
 
 
-def test_names_and_ids() -> None:
-    labelled = documents(["b", "10", "9", "b"])
-    names = label_names(labelled)
-    assert names == ("10", "9", "b")
-    ids = label_ids(labelled, names)
-    assert ids.dtype == np.int64
-    assert ids.tolist() == [2, 0, 1, 2]
-    assert label_ids([], names).shape == (0,)
+@given(
+    st.lists(st.sets(st.sampled_from("abcde")).map(lambda s: tuple(sorted(s))), max_size=60),
+    st.floats(0.0, 1.0, exclude_max=True),
+    st.integers(0, 2**40),
+)
+def test_of_several_labels_each_has_a_document_to_train_on(
+    labels: list[tuple[str, ...]], fraction: float, seed: int
+) -> None:
+    everything = [Document(f"text {i}", label, f"row {i}") for i, label in enumerate(labels)]
+    validation = ValidationConfig(fraction=fraction)
+    train, valid = split_labelled(everything, validation, READING, seed, None, "multi_label")
+    order = {d: i for i, d in enumerate(everything)}
+    assert sorted(train + valid, key=order.__getitem__) == everything
+    names = {name for several in labels for name in several}
+    assert {name for d in train for name in d.label or ()} == names
+    assert len(valid) <= round(len(labels) * fraction) + 1
 
 
-def test_weights_of_nothing_are_refused() -> None:
-    train = [replace(document, weight=0.0) for document in documents(["a", "b"])]
-    with pytest.raises(DataError, match="all other training documents have the weight 0"):
-        check_trainable(train, [], ("a", "b"))
+def test_the_rarest_label_is_held_out_as_often_as_the_others() -> None:
+    labels = [("a", "b") if i % 10 == 0 else ("a",) for i in range(200)]
+    everything = [Document("", label, f"row {i}") for i, label in enumerate(labels)]
+    for seed in range(20):
+        validation = ValidationConfig(fraction=0.1)
+        _, valid = split_labelled(everything, validation, READING, seed, None, "multi_label")
+        assert Counter(d.label for d in valid) == {("a",): 18, ("a", "b"): 2}
 
 
-def test_check_trainable_accepts_what_can_be_trained() -> None:
-    train, valid = documents(["a", "b"]), documents(["b"])
-    check_trainable(train, valid, label_names(train))
-    check_trainable(train, [], label_names(train))
-
-
-def test_messages_for_what_cannot_be_trained() -> None:
-    one, two = documents(["pos", "pos"]), documents(["pos", "neg"])
-    cases = [
-        ([], [], "no documents to train on; give labelled documents of two classes or more"),
-        (one, [], "a.csv, row 1: this and all other training documents have the label 'pos'; "
-                  "give documents of two classes or more"),
-        (two, documents(["neg", "pso"]),
-         "a.csv, row 2: label 'pso' is not among the 2 of training (the nearest: 'pos'); "
-         "correct it, or give training documents with it"),
-        (two, [Document("a", None, "b.csv, row 7")],
-         "b.csv, row 7: no label; read the documents with their labels"),
-    ]  # fmt: skip
-    for train, valid, message in cases:
-        with pytest.raises(DataError) as caught:
-            check_trainable(train, valid, label_names(train))
-        assert str(caught.value) == message
+def test_numbers_are_drawn_whatever_they_are() -> None:
+    everything = documents([str(i / 7) for i in range(50)])
+    validation = ValidationConfig(fraction=0.2)
+    train, valid = split_labelled(everything, validation, READING, 0, None, "number")
+    assert (len(train), len(valid)) == (40, 10)

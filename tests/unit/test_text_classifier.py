@@ -20,7 +20,12 @@ from ulmfit.models import text_classifier
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
 from ulmfit.models.reading import in_order
-from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.models.text_classifier import (
+    ClassifierMember,
+    TextClassifier,
+    decisions,
+    tempered,
+)
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 
@@ -199,6 +204,57 @@ def test_a_temperature_near_0_leaves_the_likeliest(tokenizer: Tokenizer, alone: 
     assert np.isfinite(found).all()
     clear = np.ptp(np.sort(alone, axis=1)[:, 1:], axis=1) > 0.01
     np.testing.assert_allclose(found[clear], np.eye(3)[alone.argmax(1)][clear], atol=1e-5)
+
+
+def test_temperature_divides_the_log_odds_of_several_labels() -> None:
+    task = Task(kind="multi_label", labels=LABELS, temperature=2.5)
+    mean = np.random.default_rng(0).random((50, 3))
+    expected = 1 / (1 + np.exp(-np.log(mean / (1 - mean)) / 2.5))
+    np.testing.assert_allclose(tempered(task, mean), expected, rtol=1e-12)
+    ends = np.array([[0.0, 1.0, 0.5]])
+    for temperature in (1e-4, 1e4):
+        found = tempered(replace(task, temperature=temperature), ends)
+        np.testing.assert_allclose(found, ends)
+
+
+# Kinds of task
+
+
+def test_decisions() -> None:
+    answers = np.array([[0.5, 0.2, 0.7], [0.4, 0.49, 0.1]], dtype=np.float32)
+    several = Task(kind="multi_label", labels=LABELS)
+    a, b, c = LABELS
+    assert decisions(Task(labels=LABELS), answers) == [c, b]
+    assert decisions(several, answers) == [(a, c), ()]
+    assert decisions(replace(several, thresholds=(0.6, 0.2, 0.1)), answers) == [(b, c), (b, c)]
+    assert decisions(Task(kind="number", range=(0, 1)), answers[:, :1]) == [0.5, pytest.approx(0.4)]
+
+
+def test_several_labels_are_each_probable_by_themselves(
+    tokenizer: Tokenizer, alone: np.ndarray
+) -> None:
+    found = classifier(tokenizer, kind="multi_label").predict_proba(TEXTS)
+    assert ((found > 0) & (found < 1)).all() and np.ptp(found.sum(1)) > 0.05
+
+
+def test_a_number_is_averaged_over_the_members(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    members = []
+    for direction, weight in (("forward", 1.0), ("backward", 3.0)):
+        made = member(tokenizer, direction, weight)  # type: ignore[arg-type]
+        torch.manual_seed(7)
+        shape = made.network.encoder.config
+        members.append(ClassifierMember(made.member, ClassifierNetwork(shape, Dropout(), HEAD, 1)))
+    task = Task(kind="number", range=(-2.0, 6.0))
+    made_of_numbers = TextClassifier(members, tokenizer, task, head=HEAD, bptt=11)
+    forward, backward = made_of_numbers.member_probabilities(TEXTS)
+    found = made_of_numbers.predict_proba(TEXTS)
+    assert found.shape == (len(TEXTS), 1) and ((found > -2) & (found < 6)).all()
+    np.testing.assert_allclose(found, (forward + 3 * backward) / 4, atol=1e-5)
+    np.testing.assert_allclose(made_of_numbers.predict(TEXTS), found[:, 0])
+    made_of_numbers.save_pretrained(tmp_path / "folder")
+    loaded = TextClassifier.from_pretrained(tmp_path / "folder")
+    assert loaded.task == task
+    np.testing.assert_array_equal(loaded.predict_proba(TEXTS), found)
 
 
 def test_labels_are_in_the_order_of_the_columns(model: TextClassifier, alone: np.ndarray) -> None:

@@ -15,6 +15,7 @@ FORMAT_VERSION = 1
 
 BeginMark = Literal["first", "last"]
 Storage = Literal["float32", "float16", "int8"]
+TaskKind = Literal["single_label", "multi_label", "number"]
 Kind = Literal["tokenizer", "language_model", "text_classifier"]
 
 
@@ -51,20 +52,27 @@ class Member:
 class Task:
     """What a classifier decides."""
 
-    kind: Literal["single_label"] = "single_label"
-    """`single_label`: exactly one of the labels; probabilities by softmax."""
+    kind: TaskKind = "single_label"
+    """`single_label`: exactly one of the labels, probabilities by softmax. `multi_label`: any of
+    them, or none, a probability each by a sigmoid. `number`: a number, of a range."""
 
-    labels: tuple[str, ...]
-    """Names of the classes, sorted; a class's index is its place here."""
+    labels: tuple[str, ...] = ()
+    """Names of the labels, sorted; a label's index is its place here. None, of a number."""
 
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
-    """The logarithms of the averaged probabilities are divided by this before a last softmax."""
+    """The averaged probabilities are sharpened (below 1) or flattened (above 1) by it: what their
+    logarithms, or log-odds if there are several labels, are divided by (Guo et al. 2017)."""
 
     thresholds: tuple[float, ...] | None = None
-    """A decision threshold for each label, where a task has them."""
+    """Of several labels: the probability from which each is given; None: 0.5."""
 
     range: tuple[float, float] | None = None
-    """Lowest and highest value of a number, where a task predicts one."""
+    """Of a number: the lowest and the highest that can be answered."""
+
+    @property
+    def outputs(self) -> int:
+        """Columns of the answers: one for each label; one for a number."""
+        return 1 if self.kind == "number" else len(self.labels)
 
 
 @settings

@@ -17,7 +17,16 @@ class ReadingConfig:
     """Columns that hold the text; several are joined, each behind its own field mark."""
 
     label_column: str = "label"
-    """Column that holds the label; labels are kept as strings."""
+    """Column that holds the label; labels are kept as strings. A list of them (JSON, Parquet)
+    stands for a document with several labels, or none."""
+
+    label_columns: tuple[str, ...] = ()
+    """In place of `label_column`, for documents with several labels: a column for each label, 1
+    where it is there and 0 where it is not."""
+
+    label_separator: str | None = None
+    """In place of lists, for documents with several labels: what stands between them in a cell,
+    such as `|`. An empty cell: no label."""
 
     weight_column: str | None = None
     """Column that holds a labelled document's weight in training, a number of 0 or more; the mean

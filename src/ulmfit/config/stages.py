@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ulmfit.config.artefact import BeginMark, Storage
+from ulmfit.config.artefact import BeginMark, Storage, TaskKind
 from ulmfit.config.data import LanesConfig, ReadingConfig, ValidationConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
@@ -231,6 +231,14 @@ class LanguageModelStage(LanguageModelTrainingConfig):
 class ClassifierStage:
     """Stage 3 inside `train`: fine-tuning the classifier on the labelled documents."""
 
+    task: Literal["auto"] | TaskKind = "auto"
+    """What the labels ask for. `auto`: lists of labels any of them (`multi_label`), numbers of
+    which one has a fraction a number (`number`), all else one of them (`single_label`)."""
+
+    range: tuple[float, float] | None = None
+    """Of numbers: the lowest and the highest there can be. Without it, those of the training
+    documents, widened by a twentieth at both ends."""
+
     head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
     """The two blocks."""
 
@@ -251,13 +259,18 @@ class ClassifierStage:
     pools. `auto`: as many as the free memory holds, resolved once and kept with the run."""
 
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target spread over all classes."""
+    """Share of the target spread over all classes; of several labels, between yes and no."""
+
+    focal_gamma: NotNegative = 0.0
+    """Gamma of the focal loss (Lin et al. 2017, equation 4): documents that are easy count less,
+    their loss times (1 - p)^gamma. 0: all alike; there it was 2, for one object in thousands."""
 
     class_weights: dict[str, float] | Literal["none", "balanced"] = "none"
-    """Weight of each class in the loss; `balanced`: inverse to its frequency."""
+    """Weight of each class in the loss; `balanced`: inverse to its frequency. Of several labels,
+    a label's weight counts where it is there; `balanced`: documents without it over those with."""
 
-    metric: Literal["loss", "accuracy", "macro_f1"] = "loss"
-    """What the best evaluation is chosen by."""
+    metric: Literal["loss", "accuracy", "macro_f1", "micro_f1"] = "loss"
+    """What the best evaluation is chosen by; `micro_f1` is for several labels."""
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
@@ -394,6 +407,10 @@ class ConvertConfig:
 
     labels: tuple[str, ...] = ()
     """Classes of a classifier, in the order of fastai's `dls.vocab`."""
+
+    task: Literal["single_label", "multi_label"] = "single_label"
+    """What a classifier decides: one of the labels, or any of them, as behind fastai's
+    `MultiCategoryBlock`."""
 
     sentencepiece: str | None = None
     """The SentencePiece model (`spm.model`) that cut the text into the vocabulary's pieces. Its own

@@ -38,6 +38,8 @@ class Row(NamedTuple):
     where: str
     texts: tuple[object, ...]
     label: object = None
+    """The cell of the label column; of several, a dictionary of their cells."""
+
     extra: object = None
     weight: object = None
 
@@ -47,20 +49,23 @@ class Columns:
     """The columns asked for."""
 
     texts: tuple[str, ...]
-    label: str | None = None
+    labels: tuple[str, ...] = ()
+    """One column of labels, or a column of 0 and 1 for each label."""
+
     extra: str | None = None
     weight: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the texts, then of the label, the extra column and the weight if asked for."""
-        others = (self.label, self.extra, self.weight)
-        return (*self.texts, *(name for name in others if name is not None))
+        """Those of the texts, then of labels, the extra column and the weight if asked for."""
+        others = (self.extra, self.weight)
+        return (*self.texts, *self.labels, *(name for name in others if name is not None))
 
     def row(self, where: str, cells: Sequence[object]) -> Row:
         """Return `cells`, which are in the order of `names`, as a row."""
         rest = iter(cells[len(self.texts) :])
-        label = next(rest) if self.label is not None else None
+        found = {name: next(rest) for name in self.labels}
+        label = found if len(found) > 1 else next(iter(found.values()), None)
         extra = next(rest) if self.extra is not None else None
         weight = next(rest) if self.weight is not None else None
         return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight)
@@ -83,7 +88,9 @@ class Columns:
             return "--reading.text-columns"
         if name == self.weight:
             return "--reading.weight-column"
-        return "--reading.label-column" if name == self.label else "--validation.column"
+        if name not in self.labels:
+            return "--validation.column"
+        return "--reading.label-column" + "s" * (len(self.labels) > 1)
 
 
 def read_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
@@ -236,7 +243,8 @@ def _folder_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
     """
     if not path.is_dir():
         raise DataError(f"{path}: a file, not a folder; leave out --reading.format folder")
-    if len(columns.texts) > 1 or columns.extra is not None or columns.weight is not None:
+    others = len(columns.labels) > 1 or columns.extra is not None or columns.weight is not None
+    if len(columns.texts) > 1 or others:
         raise DataError(
             f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"

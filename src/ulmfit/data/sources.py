@@ -30,7 +30,9 @@ class Document:
     """One text with its label, and where it stands, for messages."""
 
     text: Text
-    label: str | None
+    label: str | tuple[str, ...] | None
+    """One label, or those of a document that may have several."""
+
     where: str
     extra: str | None = None
     """Value of the extra column asked for."""
@@ -56,7 +58,9 @@ def read_documents(
     Several text columns make a tuple; the empty string is a document like any other.
 
     Labels are strings: kept as they are; numbers without a fraction as integers (1 and 1.0 are
-    `1`); truth values as `True` and `False`, as Python and pandas write them.
+    `1`); truth values as `True` and `False`, as Python and pandas write them. A list of labels,
+    a cell cut at `reading.label_separator`, or the cells of `reading.label_columns` make a tuple,
+    sorted; it may be empty.
 
     `weighted`: with the weights of the column that `reading` names, if it names one.
 
@@ -68,7 +72,7 @@ def read_documents(
     unicode = unicode or UnicodeCheck(reading.strict)
     columns = Columns(
         reading.text_columns,
-        reading.label_column if labelled else None,
+        (reading.label_columns or (reading.label_column,)) if labelled else (),
         extra_column,
         reading.weight_column if weighted else None,
     )
@@ -76,7 +80,7 @@ def read_documents(
         cleaned = tuple(unicode.clean(_as_text(text, where), where) for text in texts)
         yield Document(
             text=cleaned if len(cleaned) > 1 else cleaned[0],
-            label=unicode.clean(_as_name(label, "label", where), where) if labelled else None,
+            label=_cleaned(_as_label(label, reading, where), where, unicode) if labelled else None,
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
             weight=1.0 if columns.weight is None else _as_weight(weight, where),
@@ -129,7 +133,8 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
         return rows if reading.document_start is None else _joined(rows, columns, reading)
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
         return _frame_rows(source, columns)
-    if (name := columns.extra or columns.weight) is not None:
+    several = columns.labels[0] if len(columns.labels) > 1 else None
+    if (name := several or columns.extra or columns.weight) is not None:
         raise DataError(f"texts: lists have no column {name!r}; give a file or a data frame")
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str):
         return _pair_rows(*source)
@@ -138,7 +143,7 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
             f"found {type(source).__name__} where documents were expected; give a path, "
             "a list of texts, a pair (texts, labels) or a data frame"
         )
-    if columns.label is not None:
+    if columns.labels:
         raise DataError("texts: a list without labels; give a pair (texts, labels)")
     return _list_rows(source)
 
@@ -225,6 +230,38 @@ def _as_text(value: object, where: str) -> str:
         f"{where}: found {reprlib.repr(value)} of type {type(value).__name__} as text; "
         "make it a string"
     )
+
+
+def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[str, ...]:
+    """Return the label, or the labels of a document that may have several."""
+    if len(reading.label_columns) > 1 and isinstance(value, Mapping):
+        return tuple(sorted(name for name, cell in value.items() if _is_true(cell, name, where)))
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return tuple(sorted({_as_name(each, "label", where) for each in value}))
+    separator = reading.label_separator
+    if separator is None:
+        return _as_name(value, "label", where)
+    parts = [] if _is_missing(value) else str(value).split(separator)
+    return tuple(sorted({part.strip() for part in parts if part.strip()}))
+
+
+def _cleaned(
+    label: str | tuple[str, ...], where: str, unicode: UnicodeCheck
+) -> str | tuple[str, ...]:
+    if isinstance(label, str):
+        return unicode.clean(label, where)
+    return tuple(unicode.clean(each, where) for each in label)
+
+
+def _is_true(value: object, name: str, where: str) -> bool:
+    """Tell whether the cell of the label `name` says that it is there."""
+    written = _as_name(value, f"value of {name!r}", where).strip().lower()
+    if written not in ("0", "1", "false", "true"):
+        raise DataError(
+            f"{where}: column {name!r} holds {reprlib.repr(value)}; write 1 where the label is "
+            "there and 0 where it is not"
+        )
+    return written in ("1", "true")
 
 
 def _as_name(value: object, what: str, where: str) -> str:

@@ -191,7 +191,8 @@ def _task(
             f"classifier has {model.classes} classes; give one for each, in the order of fastai's "
             "`dls.vocab`"
         )
-    return Task(labels=tuple(sorted(labels))), np.argsort(np.array(labels, dtype=object))
+    places = np.argsort(np.array(labels, dtype=object))
+    return Task(kind=config.task, labels=tuple(sorted(labels))), places
 
 
 def _own_weights(model: FastaiModel, rows: np.ndarray, places: np.ndarray) -> dict[str, Tensor]:

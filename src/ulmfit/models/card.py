@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ulmfit.config.artefact import ArtefactConfig
+from ulmfit.config.artefact import ArtefactConfig, Task
+
+SHOWN_LABELS = 20
 
 USE = {
     "language_model": (
@@ -36,6 +38,16 @@ def card(config: ArtefactConfig) -> str:
     return "\n".join(lines)
 
 
+def describe_task(task: Task) -> str:
+    """Return a line on what a classifier answers."""
+    if task.range is not None:
+        return f"numbers from {task.range[0]:g} to {task.range[1]:g}"
+    more = len(task.labels) - SHOWN_LABELS
+    shown = ", ".join(task.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
+    each = "one a document" if task.kind == "single_label" else "any number of them a document"
+    return f"{len(task.labels):,} labels, {each}: {shown}"
+
+
 def _facts(config: ArtefactConfig) -> list[str]:
     facts = [f"- format version: {config.format_version}"]
     tokenizer = config.tokenizer
@@ -50,9 +62,7 @@ def _facts(config: ArtefactConfig) -> list[str]:
         directions = ", ".join(member.direction for member in config.members)
         facts.append(f"- members: {directions}")
     if config.task is not None:
-        labels = config.task.labels
-        shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" * (len(labels) > 20))
-        facts.append(f"- labels ({len(labels)}): {shown}")
+        facts.append(f"- {describe_task(config.task)}")
     return facts
 
 

@@ -32,13 +32,13 @@ class ClassifierNetwork(nn.Module):
     """AWD-LSTM with concat pooling and the two blocks (Howard & Ruder 2018, section 3.3)."""
 
     def __init__(
-        self, config: EncoderConfig, dropout: Dropout, head: ClassifierHeadConfig, classes: int
+        self, config: EncoderConfig, dropout: Dropout, head: ClassifierHeadConfig, outputs: int
     ) -> None:
-        """Build the network for `classes` classes; `dropout` counts only in training."""
+        """Build the network with so many `outputs`; `dropout` counts only in training."""
         super().__init__()
         self.encoder = AWDLSTM(config, dropout)
-        self.classes = classes
-        self.head = ClassifierHead(3 * config.embedding_size, head, classes, dropout.output)
+        self.outputs = outputs
+        self.head = ClassifierHead(3 * config.embedding_size, head, outputs, dropout.output)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the layer groups, lowest first: embedding, each LSTM, then the head."""
@@ -47,6 +47,6 @@ class ClassifierNetwork(nn.Module):
         return [embedding, *layers, list(self.head.parameters())]
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Return the logits [batch, classes] of pooled documents [batch, 3 * features]."""
+        """Return the logits [batch, outputs] of pooled documents [batch, 3 * features]."""
         logits: Tensor = self.head(pooled)
         return logits

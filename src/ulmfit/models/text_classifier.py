@@ -1,4 +1,4 @@
-"""A text classifier: one or more members whose probabilities are averaged, and a tokenizer."""
+"""A text classifier: one or more members whose answers are averaged, and a tokenizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
-from ulmfit.nn.objectives import probabilities
+from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.training.device import resolve_device
@@ -82,8 +82,8 @@ class TextClassifier:
         tensors = restore(folder / "model.safetensors")
         members = []
         for member in config.members:
-            classes = len(config.task.labels)
-            network = ClassifierNetwork(config.encoder, Dropout(), config.head, classes)
+            outputs = config.task.outputs
+            network = ClassifierNetwork(config.encoder, Dropout(), config.head, outputs)
             load_into(network, tensors, member.prefix)
             members.append(ClassifierMember(member, network.to(where)))
         run = dict(config.run)
@@ -91,7 +91,7 @@ class TextClassifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, sorted; columns of the probabilities are in this order."""
+        """The labels, sorted; columns of the probabilities are in this order. None, of a number."""
         return self.task.labels
 
     def save_pretrained(
@@ -114,25 +114,29 @@ class TextClassifier:
         )
         save_model(folder, config, tensors, self.tokenizer, overwrite=overwrite)
 
-    def predict(self, texts: Sequence[Text]) -> list[str]:
-        """Return the likeliest label of each text, in order."""
-        return [self.labels[i] for i in self.predict_proba(texts).argmax(1)]
+    def predict(self, texts: Sequence[Text]) -> list[Any]:
+        """Return what is decided of each text, in order.
+
+        The likeliest label; a tuple of those at or above their thresholds, if there may be
+        several; a number.
+        """
+        return decisions(self.task, self.predict_proba(texts))
 
     def predict_proba(
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
     ) -> NDArray[np.float32]:
-        """Return the probabilities [texts, classes] of each text, in order.
+        """Return the probabilities [texts, labels] of each text, in order; numbers [texts, 1].
 
-        A text's probabilities do not depend on the others, to 1e-5. `token_budget` bounds the
+        A text's answers do not depend on the others, to 1e-5. `token_budget` bounds the
         tokens of a batch, and with them the memory.
         """
         blocks = list(self.predict_blocks(texts, token_budget=token_budget))
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *blocks])
+        return np.concatenate([np.empty((0, self.task.outputs), np.float32), *blocks])
 
     def predict_blocks(
         self, texts: Iterable[Text], *, token_budget: int = TOKEN_BUDGET
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the probabilities [block, classes] of a stream of texts, in order.
+        """Yield the answers [block, outputs] of a stream of texts, in order.
 
         Memory does not grow with the number of texts.
         """
@@ -140,15 +144,18 @@ class TextClassifier:
         for block in _blocks(_checked(texts)):
             by_member = self.member_probabilities(block, token_budget=token_budget)
             mean = np.average(by_member, axis=0, weights=shares)
-            yield self._tempered(mean).astype(np.float32)
+            yield tempered(self.task, mean).astype(np.float32)
 
     def member_probabilities(
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
     ) -> list[NDArray[np.float32]]:
-        """Return each member's own probabilities [texts, classes], before they are averaged."""
+        """Return each member's own answers [texts, outputs], before they are averaged."""
         ids = self.tokenizer.encode_batch(list(_checked(texts)))
+        objective = answering(self.task)
         return [
-            member_probabilities(each.network, in_order(ids, each.member), self.bptt, token_budget)
+            member_answers(
+                each.network, objective, in_order(ids, each.member), self.bptt, token_budget
+            )
             for each in self.members
         ]
 
@@ -161,25 +168,53 @@ class TextClassifier:
         ]
         return np.concatenate(vectors, axis=1)
 
-    def _tempered(self, mean: NDArray[Any]) -> NDArray[Any]:
-        """Sharpen or flatten the averaged probabilities by the task's temperature."""
-        if self.task.temperature == 1.0:
-            return mean
-        # Over the largest, which stays 1: a low temperature would leave nothing but zeros.
-        powers = np.power(mean / mean.max(1, keepdims=True), 1.0 / self.task.temperature)
-        tempered: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)
-        return tempered
+
+def answering(task: Task) -> Objective:
+    """Return how the answers to `task` are made of a network's outputs."""
+    if task.range is not None:
+        return Number(*task.range)
+    return SingleLabel() if task.kind == "single_label" else MultiLabel()
+
+
+def decisions(task: Task, answers: NDArray[Any]) -> list[Any]:
+    """Return what the answers [texts, outputs] decide: labels, tuples of labels, or numbers."""
+    if task.kind == "number":
+        return [float(number) for number in answers[:, 0]]
+    if task.kind == "single_label":
+        return [task.labels[i] for i in answers.argmax(1)]
+    given = answers >= np.array(task.thresholds or 0.5, dtype=answers.dtype)
+    return [tuple(task.labels[i] for i in np.flatnonzero(row)) for row in given]
+
+
+def tempered(task: Task, mean: NDArray[Any]) -> NDArray[Any]:
+    """Sharpen or flatten the averaged probabilities by the task's temperature."""
+    power = 1.0 / task.temperature
+    if power == 1.0:
+        return mean
+    # Over the largest, which stays 1: a low temperature would leave nothing but zeros.
+    if task.kind == "multi_label":
+        largest = np.maximum(mean, 1 - mean)
+        there, absent = np.power(mean / largest, power), np.power((1 - mean) / largest, power)
+        odds: NDArray[Any] = there / (there + absent)
+        return odds
+    powers = np.power(mean / mean.max(1, keepdims=True), power)
+    shares: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 @torch.no_grad()
-def member_probabilities(
-    network: ClassifierNetwork, documents: Sequence[Ids], bptt: int, token_budget: int
+def member_answers(
+    network: ClassifierNetwork,
+    objective: Objective,
+    documents: Sequence[Ids],
+    bptt: int,
+    token_budget: int,
 ) -> NDArray[np.float32]:
-    """Return a network's probabilities [documents, classes] of ids in the order it reads them."""
+    """Return a network's answers [documents, outputs] of ids in the order it reads them."""
     network.eval()
-    result = np.empty((len(documents), network.classes), dtype=np.float32)
+    result = np.empty((len(documents), network.outputs), dtype=np.float32)
     for indices, pooled in pool_documents(network.encoder, documents, bptt, token_budget):
-        result[indices] = probabilities(network(pooled)).cpu().numpy()
+        result[indices] = objective.answers(network(pooled)).cpu().numpy()
     return result
 
 

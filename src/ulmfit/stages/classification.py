@@ -10,29 +10,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage
 from ulmfit.data.documents import ChunkedBatch, training_batches
 from ulmfit.data.lanes import draw_lengths
+from ulmfit.data.targets import Targets, dense, label_counts
 from ulmfit.errors import ConfigError
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import TOKEN_BUDGET, chunk_tensors
-from ulmfit.models.text_classifier import member_probabilities
-from ulmfit.nn import objectives
+from ulmfit.models.text_classifier import answering, member_answers
+from ulmfit.nn.objectives import MultiLabel, Objective, SingleLabel
 from ulmfit.nn.text_reader import read_document_batch
 from ulmfit.training import processes
 from ulmfit.training.loop import StepLoss
-from ulmfit.training.metrics import accuracy, log_loss, macro_f1
+from ulmfit.training.scores import scores_for
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LabelledIds:
-    """Documents as ids, in the order the member reads them, with their classes."""
+    """Documents as ids, in the order the member reads them, with what is true of them."""
 
     documents: Sequence[Ids]
-    classes: NDArray[np.int64]
-    """[documents]."""
+    targets: Targets
 
     weights: NDArray[np.float64] | None = None
     """[documents], of mean 1; None: all 1."""
@@ -51,7 +52,7 @@ class DocumentBatch:
 
 
 class ClassificationTask:
-    """Predict the label of whole documents, read chunk by chunk (BPT3C)."""
+    """Predict what whole documents are labelled with, read chunk by chunk (BPT3C)."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class ClassificationTask:
         gradient_chunks: int,
         training: LabelledIds,
         validation: LabelledIds | None,
-        labels: Sequence[str],
+        task: Task,
     ) -> None:
         """Train `network` on `training`; gradients flow into the last `gradient_chunks` chunks."""
         self.module: nn.Module = network
@@ -68,7 +69,9 @@ class ClassificationTask:
         self.gradient_chunks = gradient_chunks
         self.training, self.validation = training, validation
         self.device = network.encoder.embedding.weight.device
-        self.class_weights = class_weights(settings.class_weights, training.classes, labels)
+        self.task = task
+        weights = class_weights(settings.class_weights, training.targets, task)
+        self.objective = objective_of(task, settings, weights)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the network's layer groups, lowest first."""
@@ -89,7 +92,7 @@ class ClassificationTask:
                 yield DocumentBatch(indices, bptt)
 
     def loss(self, batch: DocumentBatch) -> StepLoss:
-        """Return the mean cross-entropy of a batch of documents.
+        """Return the mean loss of a batch of documents.
 
         Several processes read their share of the documents each; all see the joint batch in the
         head, batch normalization included, and the losses add up to the joint one.
@@ -97,33 +100,26 @@ class ClassificationTask:
         documents = [self.training.documents[i] for i in batch.indices]
         order = ChunkedBatch(documents, batch.bptt).order
         pooled = self._pooled([documents[i] for i in order], batch.bptt)
-        targets = torch.from_numpy(self.training.classes[batch.indices[order]])
-        loss = objectives.loss(
-            self.network(pooled),
-            targets.to(self.device),
-            None if self.class_weights is None else self.class_weights.to(self.device),
-            self.settings.label_smoothing,
-            self._sample_weights(batch.indices[order]),
+        indices = batch.indices[order]
+        targets = torch.from_numpy(dense(self.training.targets[indices]))
+        loss = self.objective.loss(
+            self.network(pooled), targets.to(self.device), self._sample_weights(indices)
         )
         return StepLoss(loss / processes.count(), sum(map(len, documents)))
 
     def evaluate(self) -> dict[str, float]:
-        """Return loss, accuracy, error and macro F1 on the validation documents."""
+        """Return the measures of the task on the validation documents."""
         if self.validation is None or len(self.validation) == 0:
             return {}
         documents = self.validation.documents
         turns = processes.own_turns(len(documents))
-        own = member_probabilities(self.network, documents[turns], self.settings.bptt, TOKEN_BUDGET)
+        own = member_answers(
+            self.network, self.objective, documents[turns], self.settings.bptt, TOKEN_BUDGET
+        )
         joint = processes.joint_rows(torch.from_numpy(own), turns, len(documents))
-        predicted = joint.numpy()
-        truth, decided = self.validation.classes, predicted.argmax(1)
-        share = accuracy(truth, decided)
-        return {
-            "loss": log_loss(truth, predicted),
-            "accuracy": share,
-            "error": 1.0 - share,
-            "macro_f1": macro_f1(truth, decided),
-        }
+        scores = scores_for(self.task)
+        scores.add(self.validation.targets, joint.numpy())
+        return scores.results()
 
     def criterion(self, metrics: dict[str, float]) -> float:
         """Return the metric asked for, turned so that lower is better."""
@@ -168,20 +164,41 @@ class ClassificationTask:
         return training_batches(lengths, self.settings.training.batch_size, rng)
 
 
-def class_weights(
-    setting: dict[str, float] | str, classes: NDArray[np.int64], labels: Sequence[str]
-) -> Tensor | None:
-    """Return the weight of each class [classes] in the loss, or None.
+def objective_of(task: Task, settings: ClassifierStage, weights: Tensor | None = None) -> Objective:
+    """Return what is learned for `task`, with the `weights` of the labels, if any.
 
-    `balanced`: documents / (classes * documents of the class), as scikit-learn has it.
+    Raises `ConfigError` for a setting that has no meaning for a number.
+    """
+    if task.kind != "number":
+        kind = SingleLabel if task.kind == "single_label" else MultiLabel
+        return kind(weights, settings.label_smoothing, settings.focal_gamma)
+    default = ClassifierStage()
+    for name in ("label_smoothing", "focal_gamma", "class_weights", "metric"):
+        if (found := getattr(settings, name)) != getattr(default, name):
+            raise ConfigError(
+                f"setting 'classifier.{name}': found {found!r}, but the documents are labelled "
+                "with numbers; leave it out"
+            )
+    return answering(task)
+
+
+def class_weights(setting: dict[str, float] | str, targets: Targets, task: Task) -> Tensor | None:
+    """Return the weight of each label [labels] in the loss, or None.
+
+    `balanced`: documents / (classes * documents of the class), as scikit-learn has it; of several
+    labels, documents without the label / documents with it.
 
     Raises `ConfigError` for a weight of an unknown label, or one that is not above 0.
     """
-    if setting == "none":
+    if setting == "none" or task.kind == "number":
         return None
+    labels = task.labels
     if isinstance(setting, str):
-        counts = np.bincount(classes, minlength=len(labels))
-        return torch.from_numpy(len(classes) / (len(labels) * np.maximum(counts, 1))).float()
+        counts = np.maximum(label_counts(targets, len(labels)), 1)
+        documents = targets.shape[0]
+        if task.kind == "multi_label":
+            return torch.from_numpy(np.maximum(documents - counts, 1) / counts).float()
+        return torch.from_numpy(documents / (len(labels) * counts)).float()
     for name, weight in setting.items():
         if weight <= 0:
             raise ConfigError(

@@ -7,20 +7,20 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-import numpy as np
 import torch
 from rich.cells import cell_len
 
 from ulmfit import __version__
-from ulmfit.config.artefact import ArtefactConfig
+from ulmfit.config.artefact import ArtefactConfig, Task
 from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import EvaluateConfig
 from ulmfit.data.sources import read_documents
-from ulmfit.data.splits import label_ids
+from ulmfit.data.targets import Targets, targets_of
 from ulmfit.data.token_store import open_or_build
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.folder import read_config, resolve
@@ -32,7 +32,7 @@ from ulmfit.stages.record import describe_machine
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
-from ulmfit.training.metrics import accuracy, error, log_loss, macro_f1
+from ulmfit.training.scores import scores_for
 
 Results = dict[str, Any]
 
@@ -70,36 +70,19 @@ def measure(config: EvaluateConfig, unicode: UnicodeCheck) -> Results:
 def evaluate_classifier(
     config: EvaluateConfig, device: torch.device, unicode: UnicodeCheck
 ) -> Results:
-    """Return accuracy, error, macro F1, log loss, and the measures of each class.
+    """Return the measures of the task, and those of each label.
 
     The file is read twice, for its labels first: one that is not known is told at once.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
     model = TextClassifier.from_pretrained(config.model, device=device)
-    targets = _targets(config, model.labels)
-    predicted, loss = np.empty_like(targets), 0.0
-    done = 0
+    targets = _targets(config, model.task)
+    scores = scores_for(model.task)
     for block in model.predict_blocks(_texts(config, unicode)):
-        here = slice(done, done + len(block))
-        predicted[here] = block.argmax(1)
-        loss += log_loss(targets[here], block) * len(block)
-        done += len(block)
-    by_class = precision_recall_fscore_support(
-        targets, predicted, labels=range(len(model.labels)), zero_division=0.0
-    )
-    names = ("precision", "recall", "f1", "support")
-    return {
-        "documents": done,
-        "accuracy": accuracy(targets, predicted),
-        "error": error(targets, predicted),
-        "macro_f1": macro_f1(targets, predicted),
-        "log_loss": loss / done,
-        "classes": {
-            label: dict(zip(names, (*map(float, measures), int(support)), strict=True))
-            for label, *measures, support in zip(model.labels, *by_class, strict=True)
-        },
-    }
+        scores.add(targets[scores.documents : scores.documents + len(block)], block)
+    results: Results = {"documents": scores.documents, **scores.results()}
+    if by_label := scores.by_label():
+        results["classes"] = by_label
+    return results
 
 
 def evaluate_language_models(
@@ -126,10 +109,15 @@ def evaluate_language_models(
         return {"documents": len(store), "members": by_member}
 
 
-def _targets(config: EvaluateConfig, labels: tuple[str, ...]) -> np.ndarray:
-    """Return the class of each document."""
-    documents = read_documents(config.data, config.reading, labelled=True)
-    return np.array([label_ids([document], labels)[0] for document in documents], dtype=np.int64)
+def _targets(config: EvaluateConfig, task: Task) -> Targets:
+    """Return what is true of each document."""
+    return targets_of(
+        [
+            replace(document, text="")  # the labels fit in memory, the texts may not
+            for document in read_documents(config.data, config.reading, labelled=True)
+        ],
+        task,
+    )
 
 
 def _texts(config: EvaluateConfig, unicode: UnicodeCheck) -> Iterator[Text]:
@@ -139,7 +127,9 @@ def _texts(config: EvaluateConfig, unicode: UnicodeCheck) -> Iterator[Text]:
 
 def table(results: Results) -> str:
     """Return results for people: the single numbers, then a row for each class or member."""
-    lines = [f"{name:<12}{_shown(value)}" for name, value in results.items() if _is_number(value)]
+    single = {name: value for name, value in results.items() if _is_number(value)}
+    width = max(map(len, single)) + 2
+    lines = [f"{name:<{width}}{_shown(value)}" for name, value in single.items()]
     for name, rows in results.items():
         if not _is_number(rows):
             lines += ["", *_columns(name, rows)]

@@ -11,16 +11,15 @@ from safetensors import safe_open
 
 from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.config.stages import InspectConfig
+from ulmfit.models.card import describe_task
 from ulmfit.models.folder import CARD, CONFIG, WEIGHTS, read_config, resolve
-
-SHOWN_LABELS = 20
 
 
 def inspect(config: InspectConfig, *, quiet: bool = False) -> str:
     """Check the folder whole and return a summary of it. Raises `ArtefactError` if it is not."""
     folder = resolve(config.model)
     artefact = read_config(folder)
-    rows = [*_shapes(artefact), *_members(artefact, folder), *_labels(artefact)]
+    rows = [*_shapes(artefact), *_members(artefact, folder), *_task(artefact)]
     rows += [*_files(artefact, folder), *_runs(artefact)]
     kind = artefact.kind.replace("_", " ")
     title = f"{folder}: {kind}, format version {artefact.format_version}, whole"
@@ -59,12 +58,9 @@ def _parameters(weights: Path, prefix: str) -> int:
         return sum(math.prod(tensors.get_slice(name).get_shape()) for name in kept)
 
 
-def _labels(artefact: ArtefactConfig) -> Iterator[tuple[str, str]]:
+def _task(artefact: ArtefactConfig) -> Iterator[tuple[str, str]]:
     if artefact.task is not None:
-        labels = artefact.task.labels
-        more = len(labels) - SHOWN_LABELS
-        shown = ", ".join(labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
-        yield "labels", f"{len(labels)}: {shown}"
+        yield "task", describe_task(artefact.task)
 
 
 def _files(artefact: ArtefactConfig, folder: Path) -> Iterator[tuple[str, str]]:

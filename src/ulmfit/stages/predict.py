@@ -1,4 +1,4 @@
-"""Labels and probabilities of a stream of documents, in order and in constant memory."""
+"""Decisions and probabilities of a stream of documents, in order and in constant memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ulmfit.config.artefact import Task
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.stages import PredictConfig
 from ulmfit.data.files import checked
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError
-from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.models.text_classifier import TextClassifier, decisions
 from ulmfit.stages.output_file import whole_file
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
@@ -30,12 +31,18 @@ from ulmfit.training.device import resolve_device
 STANDARD = "-"
 """Standard input or output."""
 
+SEPARATOR = "|"
+"""Stands between several labels in a cell; `--reading.label-separator` reads them back."""
+
+DECIDED = {"single_label": "label", "multi_label": "labels", "number": "number"}
+"""What the decision on a document is called, by kind of task."""
+
 Block = tuple[list[str], NDArray[np.float32]]
-"""Rows of some documents and their probabilities [documents, classes]."""
+"""Rows of some documents and the answers [documents, outputs]."""
 
 
 def predict(config: PredictConfig, *, quiet: bool = False) -> None:
-    """Write row, label and probabilities of each document of `config.data`, in its order.
+    """Write row, decision and probabilities of each document of `config.data`, in its order.
 
     A row is a document's number in the file, from 1, or its file in a folder; from standard
     input every line is a document, empty ones too. A file is written whole or not at all;
@@ -52,7 +59,7 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
         model = TextClassifier.from_pretrained(config.model, device=device)
         singly = config.data == STANDARD and sys.stdin.isatty()
         blocks = _one_by_one if singly else _in_blocks
-        write(stream, model.labels, blocks(model, documents, config.token_budget))
+        write(stream, model.task, blocks(model, documents, config.token_budget))
     if (report := unicode.report()) and not quiet:
         print(f"ulmfit: warning: {report}", file=sys.stderr)
 
@@ -143,21 +150,26 @@ def _opened(output: str) -> AbstractContextManager[TextIO]:
     return nullcontext(sys.stdout)
 
 
-def _write_csv(stream: TextIO, labels: tuple[str, ...], blocks: Iterable[Block]) -> None:
+def _write_csv(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["row", "label", *(f"p_{label}" for label in labels)])
-    for names, probabilities in blocks:
-        for name, p in zip(names, probabilities, strict=True):
-            rows.writerow([name, labels[p.argmax()], *map(_shown, p)])
+    rows.writerow(["row", DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
+    for names, answers in blocks:
+        for name, decided, p in zip(names, decisions(task, answers), answers, strict=True):
+            cell = SEPARATOR.join(decided) if isinstance(decided, tuple) else decided
+            rows.writerow(
+                [name, *([_shown(p[0])] if task.kind == "number" else [cell, *map(_shown, p)])]
+            )
         stream.flush()
 
 
-def _write_jsonl(stream: TextIO, labels: tuple[str, ...], blocks: Iterable[Block]) -> None:
-    for names, probabilities in blocks:
-        for name, p in zip(names, probabilities, strict=True):
+def _write_jsonl(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
+    for names, answers in blocks:
+        for name, decided, p in zip(names, decisions(task, answers), answers, strict=True):
+            shown = [float(_shown(each)) for each in p]
             record: dict[str, Any] = {"row": int(name) if name.isdigit() else name}
-            record["label"] = labels[p.argmax()]
-            record["probabilities"] = dict(zip(labels, map(float, map(_shown, p)), strict=True))
+            record[DECIDED[task.kind]] = shown[0] if task.kind == "number" else decided
+            if task.labels:
+                record["probabilities"] = dict(zip(task.labels, shown, strict=True))
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         stream.flush()
 
@@ -166,7 +178,7 @@ def _shown(probability: np.float32) -> str:
     return f"{probability:.7g}"
 
 
-WRITERS: dict[str, Callable[[TextIO, tuple[str, ...], Iterable[Block]], None]] = {
+WRITERS: dict[str, Callable[[TextIO, Task, Iterable[Block]], None]] = {
     "csv": _write_csv,
     "jsonl": _write_jsonl,
 }

@@ -16,7 +16,8 @@ from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
 from ulmfit.data.sources import Document, read_documents, read_many
-from ulmfit.data.splits import check_trainable, label_ids, label_names, split_labelled
+from ulmfit.data.splits import split_labelled
+from ulmfit.data.targets import kind_of, make_task, targets_of
 from ulmfit.data.token_store import (
     TokenStore,
     fingerprint_files,
@@ -24,11 +25,17 @@ from ulmfit.data.token_store import (
     open_or_build,
 )
 from ulmfit.errors import ConfigError
+from ulmfit.models.card import describe_task
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
-from ulmfit.stages.classification import ClassificationTask, LabelledIds, class_weights
+from ulmfit.stages.classification import (
+    ClassificationTask,
+    LabelledIds,
+    class_weights,
+    objective_of,
+)
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import Machine, chunks_in_memory, resolve_machine
@@ -47,11 +54,11 @@ HELD_OUT_EVERY, HELD_OUT_AT_MOST = 20, 200
 
 @dataclass(frozen=True)
 class LabelledData:
-    """The labelled documents, split, and the names of their classes."""
+    """The labelled documents, split, and what they ask for."""
 
     training: list[Document]
     validation: list[Document]
-    labels: tuple[str, ...]
+    task: Task
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> Path:
@@ -84,7 +91,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         classifier = TextClassifier(
             members,
             models[0].tokenizer,
-            Task(labels=data.labels),
+            data.task,
             head=config.classifier.head,
             bptt=config.classifier.bptt,
         )
@@ -124,22 +131,35 @@ def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
         )
     )
     seed = config.classifier.training.seed
+    asked = config.classifier.task
+    kind = kind_of(documents) if asked == "auto" else asked
     training, validation = split_labelled(
-        documents, config.validation, config.reading, seed, unicode
+        documents, config.validation, config.reading, seed, unicode, kind
     )
-    labels = label_names(training)
-    check_trainable(training, validation, labels)
-    _check_stage(config.classifier, training, labels)
+    task = make_task(training, kind, config.classifier.range)
+    _check_stage(config.classifier, training, validation, task)
     run.check_unchanged("data", _fingerprint(training, validation))
     run.log.warn(unicode.report())
-    return LabelledData(training, validation, labels)
+    hint = "; if not so, give --classifier.task" if asked == "auto" else ""
+    run.log.say(f"{describe_task(task)}{hint}")
+    return LabelledData(training, validation, task)
 
 
 def _check_stage(
-    settings: ClassifierStage, training: Sequence[Document], labels: Sequence[str]
+    settings: ClassifierStage,
+    training: Sequence[Document],
+    validation: Sequence[Document],
+    task: Task,
 ) -> None:
-    """Refuse settings that do not fit the data now, not after hours of stage 2."""
-    class_weights(settings.class_weights, label_ids(training, labels), labels)
+    """Refuse settings and labels that do not fit the data now, not after hours of stage 2."""
+    targets_of(validation, task)
+    weights = class_weights(settings.class_weights, targets_of(training, task), task)
+    objective_of(task, settings, weights)
+    if settings.metric == "micro_f1" and task.kind == "single_label":
+        raise ConfigError(
+            "setting 'classifier.metric': micro_f1 of one label a document is its accuracy; give "
+            "accuracy"
+        )
     lengths, batch_size = np.ones(len(training)), settings.training.batch_size
     training_batches(lengths, batch_size, np.random.default_rng(0))
 
@@ -185,7 +205,7 @@ def _train_classifier(
     """Train the classifier of one direction from its language model (stage 3)."""
     torch.manual_seed(settings.training.seed)
     dropout = settings.dropout.scaled(settings.dropout_multiplier)
-    network = ClassifierNetwork(model.config, dropout, settings.head, len(data.labels))
+    network = ClassifierNetwork(model.config, dropout, settings.head, data.task.outputs)
     network.encoder.load_state_dict(model.network.encoder.state_dict())
     network.to(model.device)
 
@@ -194,9 +214,9 @@ def _train_classifier(
             network,
             settings,
             gradient_chunks,
-            _labelled_ids(data.training, data.labels, model),
-            _labelled_ids(data.validation, data.labels, model),
-            data.labels,
+            _labelled_ids(data.training, data.task, model),
+            _labelled_ids(data.validation, data.task, model),
+            data.task,
         )
 
     part = f"classifier.{model.member.direction}"
@@ -204,15 +224,13 @@ def _train_classifier(
     return ClassifierMember(model.member, network), results
 
 
-def _labelled_ids(
-    documents: Sequence[Document], labels: Sequence[str], model: LanguageModel
-) -> LabelledIds:
-    """Return documents as ids in the model's order, with their classes."""
+def _labelled_ids(documents: Sequence[Document], task: Task, model: LanguageModel) -> LabelledIds:
+    """Return documents as ids in the model's order, with what is true of them."""
     ids = model.tokenizer.encode_batch([document.text for document in documents])
     weights = np.array([document.weight for document in documents])
     return LabelledIds(
         in_order(ids, model.member),
-        label_ids(documents, labels),
+        targets_of(documents, task),
         None if (weights == 1.0).all() else weights / weights.mean(),
     )
 

@@ -1,0 +1,93 @@
+"""Scores gathered in blocks equal scikit-learn's over the whole."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn import metrics
+
+from ulmfit.config.artefact import Task
+from ulmfit.training.scores import Scores, scores_for
+
+LABELS = ("a", "b", "c", "never")
+CUTS = (0, 7, 8, 60, 100)
+
+
+def gathered(task: Task, truth: np.ndarray | csr_array, answers: np.ndarray) -> Scores:
+    scores = scores_for(task)
+    for start, end in pairwise(CUTS):
+        scores.add(truth[start:end], answers[start:end])
+    assert scores.documents == CUTS[-1]
+    return scores
+
+
+def test_one_label_a_document() -> None:
+    rng = np.random.default_rng(0)
+    truth, answers = rng.integers(0, 3, 100), rng.dirichlet([0.5] * 4, 100)
+    scores, decided = gathered(Task(labels=LABELS), truth, answers), answers.argmax(1)
+    assert scores.results() == pytest.approx(
+        {
+            "loss": metrics.log_loss(truth, answers, labels=range(4)),
+            "accuracy": metrics.accuracy_score(truth, decided),
+            "error": 1 - metrics.accuracy_score(truth, decided),
+            "macro_f1": metrics.f1_score(truth, decided, average="macro"),
+        }
+    )
+    columns = metrics.precision_recall_fscore_support(
+        truth, decided, labels=range(4), zero_division=0.0
+    )
+    assert list(scores.by_label()) == list(LABELS)
+    for row, expected in zip(scores.by_label().values(), zip(*columns, strict=True), strict=True):
+        assert list(row) == ["precision", "recall", "f1", "support"]
+        assert list(row.values()) == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize("thresholds", [None, (0.3, 0.5, 0.7, 0.9)])
+def test_several_labels_a_document(thresholds: tuple[float, ...] | None) -> None:
+    rng = np.random.default_rng(1)
+    truth = (rng.random((100, 4)) < [0.6, 0.3, 0.1, 0.0]).astype(np.float32)
+    answers = rng.random((100, 4)).astype(np.float32)
+    task = Task(kind="multi_label", labels=LABELS, thresholds=thresholds)
+    scores = gathered(task, csr_array(truth), answers)
+    decided = (answers >= np.array(thresholds or [0.5] * 4)).astype(int)
+    assert scores.results() == pytest.approx(
+        {
+            "loss": np.mean(
+                [metrics.log_loss(truth[:, i], answers[:, i], labels=[0, 1]) for i in range(4)]
+            ),
+            "micro_f1": metrics.f1_score(truth, decided, average="micro"),
+            "macro_f1": metrics.f1_score(truth, decided, average="macro", zero_division=0.0),
+            "accuracy": metrics.accuracy_score(truth, decided),
+            "error": 1 - metrics.accuracy_score(truth, decided),
+        },
+        rel=1e-5,
+    )
+    columns = metrics.precision_recall_fscore_support(truth, decided, zero_division=0.0)
+    for row, expected in zip(scores.by_label().values(), zip(*columns, strict=True), strict=True):
+        assert list(row.values()) == pytest.approx(list(expected))
+
+
+def test_numbers() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.normal(3, 1, 100)
+    answers = (truth + rng.normal(0, 0.5, 100))[:, None].astype(np.float32)
+    scores = gathered(Task(kind="number", range=(0, 6)), truth, answers)
+    assert scores.results() == pytest.approx(
+        {
+            "loss": metrics.mean_squared_error(truth, answers),
+            "root_mean_square_error": metrics.root_mean_squared_error(truth, answers),
+            "mean_absolute_error": metrics.mean_absolute_error(truth, answers),
+            "r2": metrics.r2_score(truth, answers),
+        },
+        rel=1e-5,
+    )
+    assert scores.by_label() == {}
+
+
+def test_the_spread_of_one_number_is_none() -> None:
+    scores = scores_for(Task(kind="number", range=(0, 6)))
+    scores.add(np.array([2.0]), np.array([[2.5]]))
+    assert np.isnan(scores.results()["r2"])
