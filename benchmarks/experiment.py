@@ -283,10 +283,12 @@ def _draw_settings(
     """Return the settings of stage three for one draw."""
     settings = experiment.settings
     data = write_labelled(RUNS / "labelled" / f"{folder.name}.jsonl", labelled)
+    texts = RUNS / "text" / f"{digest(experiment.text)}.jsonl"
     training = replace(settings.classifier.training, seed=seed)
     return replace(
         settings,
         data=str(data),
+        unlabelled=(str(texts),) if settings.self_training.rounds else (),
         output=str(folder),
         pretrained=str(language_model),
         resume=_interrupted(folder),

@@ -520,7 +520,7 @@ def test_a_resumed_run_refuses_other_data(
             model = LanguageModel.from_pretrained(tiny_model)
             model.network.head.bias.data += 1
             model.save_pretrained(tmp_path / "pretrained", overwrite=True)
-    name = {"unlabelled": "text", "pretrained": "pretrained model"}.get(changed, "data")
+    name = {"unlabelled": "unlabelled text", "pretrained": "pretrained model"}.get(changed, "data")
     stop_at(-1)
     with pytest.raises(ResumeError, match=f"the {name} is not what it was when the run began"):
         train(config(**settings, resume=True), quiet=True)
@@ -535,7 +535,7 @@ def test_kill_9(
 ) -> None:
     """In the midst of the classifier, by its own hand in a process of its own."""
     batches = [part["batches"] for part in record(whole)["results"].values()]
-    assert kill_at(config(**WHOLE), batches[0] + batches[1] // 2) == -signal.SIGKILL
+    assert kill_at(config(**WHOLE), sum(batches[:2]) + batches[2] // 2) == -signal.SIGKILL
     trained = stop_at(-1)
     train(config(**WHOLE, resume=True), quiet=True)
     assert trained[0] == "classifier.forward"

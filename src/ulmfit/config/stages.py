@@ -284,6 +284,25 @@ class ClassifierStage:
 
 
 @settings
+class SelfTrainingConfig:
+    """Labels for the unlabelled documents by the classifier itself, which then learns from all.
+
+    After Yarowsky 1995 and Lee 2013; no part of the paper. Each unlabelled document takes the label
+    that forward and backward together think likeliest, and weighs as much as that is probable; the
+    classifiers are then trained anew, from the same language models.
+    """
+
+    rounds: Annotated[int, Field(ge=0)] = 0
+    """How often; 0: never. The classifiers of a round label the documents of the next."""
+
+    documents: Annotated[int, Field(ge=1)] = 10_000
+    """Unlabelled documents that are labelled, at most; of more, so many are drawn."""
+
+    epochs: Annotated[float, Field(gt=0.0)] = 3.0
+    """Length of each round, in passes over all documents."""
+
+
+@settings
 class TrainConfig(FromPretrainedConfig):
     """Train a text classifier: stages 2 and 3 from a pretrained language model."""
 
@@ -304,6 +323,9 @@ class TrainConfig(FromPretrainedConfig):
 
     classifier: ClassifierStage = field(default_factory=ClassifierStage)
     """Stage 3."""
+
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
+    """Stage 3 again, with labels that the classifier gives to the unlabelled documents."""
 
     storage: Storage = "float32"
     """How the finished folder stores its matrices."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ulmfit.config.artefact import Task
-from ulmfit.config.model import EncoderConfig
 from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
@@ -26,39 +24,21 @@ from ulmfit.data.token_store import (
 )
 from ulmfit.errors import ConfigError
 from ulmfit.models.card import describe_task
-from ulmfit.models.language_model import LanguageModel
-from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import in_order
-from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
-from ulmfit.stages.classification import (
-    ClassificationTask,
-    LabelledIds,
-    class_weights,
-    objective_of,
-)
+from ulmfit.stages.classification import class_weights, objective_of
+from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, train_language_model
-from ulmfit.stages.machine import Machine, chunks_in_memory, resolve_machine
-from ulmfit.stages.part import train_part
+from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.stages.self_training import check_self_training, self_labelled
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
-from ulmfit.training.device import Precision
 
 HELD_OUT_EVERY, HELD_OUT_AT_MOST = 20, 200
 """One unlabelled document in so many, up to so many, is held out to measure perplexity."""
-
-
-@dataclass(frozen=True)
-class LabelledData:
-    """The labelled documents, split, and what they ask for."""
-
-    training: list[Document]
-    validation: list[Document]
-    task: Task
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> Path:
@@ -69,33 +49,31 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     Raises `UlmfitError` for wrong settings, bad data, or an output that is taken.
     """
     _check_machine(config)
+    check_self_training(config)
     with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
         data = _read(config, run)
+        if config.unlabelled:
+            fingerprint = fingerprint_files(config.unlabelled, config.reading)
+            run.check_unchanged("unlabelled text", fingerprint)
         models = load_for_training(run, config, settings=config.language_model)
         text = _text(config, data, models[0].tokenizer, run)
-        chunks = _gradient_chunks(config.classifier, models[0].config, run, machine)
-        members: list[ClassifierMember] = []
         results: dict[str, Any] = {}
         for model in models:
-            direction = model.member.direction
             model.network.to(machine.device)
             if text is not None:
-                results[f"language model, {direction}"] = train_language_model(
+                results[f"language model, {model.member.direction}"] = train_language_model(
                     run, model, config.language_model, *text, machine.precision
                 )
-            member, results[f"classifier, {direction}"] = _train_classifier(
-                run, model, config.classifier, data, chunks, machine.precision
-            )
-            members.append(member)
-        classifier = TextClassifier(
-            members,
-            models[0].tokenizer,
-            data.task,
-            head=config.classifier.head,
-            bptt=config.classifier.bptt,
-        )
-        resolved = {**machine.record(), "gradient_chunks": chunks}
+        stage = ClassifierTraining(run, models, config.classifier, machine)
+        classifier, measured = stage.train(data)
+        results |= measured
+        for number in range(1, config.self_training.rounds + 1):
+            further = cache(partial(self_labelled, config, classifier, data))
+            epochs = config.self_training.epochs
+            classifier, measured = stage.train_again(data, further, number, epochs)
+            results |= measured
+        resolved = {**machine.record(), "gradient_chunks": stage.gradient_chunks}
         record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = {**models[0].run, "train": record}
         if processes.is_first():
@@ -182,59 +160,6 @@ def _weighted_text(document: Document) -> Text:
     return (str(document.weight), *columns_of(document.text))
 
 
-def _gradient_chunks(
-    settings: ClassifierStage, encoder: EncoderConfig, run: RunFolder, machine: Machine
-) -> int:
-    """Return how many last chunks of a document get gradients, the same when resumed."""
-    if settings.gradient_chunks != "auto":
-        return settings.gradient_chunks
-    batch_size = settings.training.batch_size
-    at_hand = chunks_in_memory(encoder, batch_size, settings.bptt, machine.device)
-    chunks: int = run.resolve_once("gradient_chunks", at_hand)
-    return chunks
-
-
-def _train_classifier(
-    run: RunFolder,
-    model: LanguageModel,
-    settings: ClassifierStage,
-    data: LabelledData,
-    gradient_chunks: int,
-    precision: Precision,
-) -> tuple[ClassifierMember, dict[str, Any]]:
-    """Train the classifier of one direction from its language model (stage 3)."""
-    torch.manual_seed(settings.training.seed)
-    dropout = settings.dropout.scaled(settings.dropout_multiplier)
-    network = ClassifierNetwork(model.config, dropout, settings.head, data.task.outputs)
-    network.encoder.load_state_dict(model.network.encoder.state_dict())
-    network.to(model.device)
-
-    def task() -> ClassificationTask:
-        return ClassificationTask(
-            network,
-            settings,
-            gradient_chunks,
-            _labelled_ids(data.training, data.task, model),
-            _labelled_ids(data.validation, data.task, model),
-            data.task,
-        )
-
-    part = f"classifier.{model.member.direction}"
-    results = train_part(run, part, network, task, settings.training, precision)
-    return ClassifierMember(model.member, network), results
-
-
-def _labelled_ids(documents: Sequence[Document], task: Task, model: LanguageModel) -> LabelledIds:
-    """Return documents as ids in the model's order, with what is true of them."""
-    ids = model.tokenizer.encode_batch([document.text for document in documents])
-    weights = np.array([document.weight for document in documents])
-    return LabelledIds(
-        in_order(ids, model.member),
-        targets_of(documents, task),
-        None if (weights == 1.0).all() else weights / weights.mean(),
-    )
-
-
 def _text(
     config: TrainConfig, data: LabelledData, tokenizer: Tokenizer, run: RunFolder
 ) -> tuple[Documents, Documents | None] | None:
@@ -258,7 +183,6 @@ def _text(
     fingerprint = fingerprint_texts(labelled)
     if config.unlabelled:
         fingerprint += fingerprint_files(config.unlabelled, config.reading)
-    run.check_unchanged("text", fingerprint)
     store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
     run.log.warn(unicode.report())
     held_out = _held_out(store, len(data.training), len(labelled))

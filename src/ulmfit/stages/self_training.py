@@ -1,0 +1,83 @@
+"""Labels for unlabelled documents by the classifier itself (Yarowsky 1995, Lee 2013)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.artefact import Task
+from ulmfit.config.stages import TrainConfig
+from ulmfit.data.sources import Document, read_many
+from ulmfit.errors import ConfigError
+from ulmfit.models.text_classifier import TextClassifier, decisions
+from ulmfit.stages.classifier_training import LabelledData
+from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training import processes
+
+
+def check_self_training(config: TrainConfig) -> None:
+    """Refuse rounds of self-training without documents for them."""
+    if config.self_training.rounds and not config.unlabelled:
+        raise ConfigError(
+            f"setting 'self_training.rounds': found {config.self_training.rounds}, but there are "
+            "no documents to label; give --unlabelled"
+        )
+
+
+def self_labelled(
+    config: TrainConfig, classifier: TextClassifier, data: LabelledData
+) -> list[Document]:
+    """Return unlabelled documents with what `classifier` decides of them, and how surely as weight.
+
+    Texts that are labelled, or held out, are left out. Of several processes the first one decides.
+    """
+    documents = _drawn(config, {each.text for each in (*data.training, *data.validation)})
+    texts = [document.text for document in documents]
+
+    def decided() -> list[tuple[Any, float]]:
+        answers = classifier.predict_proba(texts)
+        labels = decisions(classifier.task, answers)
+        return list(zip(labels, sureness(classifier.task, answers).tolist(), strict=True))
+
+    return [
+        replace(document, label=_as_label(label), weight=weight)
+        for document, (label, weight) in zip(documents, processes.agreed(decided), strict=True)
+    ]
+
+
+def sureness(task: Task, answers: NDArray[Any]) -> NDArray[Any]:
+    """Return the probability of what is decided of each document [documents].
+
+    The mean over the labels, where there may be several; 1 for a number.
+    """
+    if task.kind == "number":
+        return np.ones(len(answers))
+    if task.kind == "single_label":
+        return np.asarray(answers.max(1))
+    return np.asarray(np.maximum(answers, 1 - answers).mean(1))
+
+
+def _drawn(config: TrainConfig, known: set[Text]) -> list[Document]:
+    """Return documents that are not known: all, or as many as asked for, each as likely."""
+    most = config.self_training.documents
+    generator = random.Random(config.classifier.training.seed)
+    kept: list[tuple[int, Document]] = []
+    unicode = UnicodeCheck(config.reading.strict)
+    stream = read_many(config.unlabelled, config.reading, labelled=False, unicode=unicode)
+    unknown = (document for document in stream if document.text not in known)
+    for place, document in enumerate(unknown):  # reservoir sampling, algorithm R
+        if len(kept) < most:
+            kept.append((place, document))
+        elif (chosen := generator.randrange(place + 1)) < most:
+            kept[chosen] = (place, document)
+    return [document for _, document in sorted(kept, key=lambda each: each[0])]
+
+
+def _as_label(decided: Any) -> str | tuple[str, ...]:
+    """Return a decision as a document's label is written; through JSON, tuples are lists."""
+    return tuple(decided) if isinstance(decided, list | tuple) else str(decided)

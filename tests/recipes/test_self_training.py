@@ -1,0 +1,201 @@
+"""The classifier labels the unlabelled documents and learns from them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from ulmfit.config.artefact import Task
+from ulmfit.config.data import ValidationConfig
+from ulmfit.config.settings import from_dict
+from ulmfit.config.stages import TrainConfig
+from ulmfit.data.sources import Document
+from ulmfit.errors import ConfigError, ResumeError
+from ulmfit.models.folder import read_config
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.classifier_training import LabelledData
+from ulmfit.stages.self_training import self_labelled, sureness
+from ulmfit.stages.train import train
+
+from .conftest import made_up_reviews
+
+pytestmark = pytest.mark.recipes
+
+StopAt = Callable[[int], list[str]]
+LABELLED, UNLABELLED = 40, 160
+
+
+def write(path: Path, rows: Sequence[tuple[str, ...]], *header: str) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+@pytest.fixture
+def config(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """A few labelled reviews and many without labels, the labelled ones among them."""
+    rows = made_up_reviews(LABELLED + UNLABELLED, seed=5)
+    data = write(tmp_path / "labelled.csv", list(rows[:LABELLED]), "text", "label")
+    texts = write(tmp_path / "unlabelled.csv", [(text,) for text, _ in rows], "text")
+
+    def make(**settings: Any) -> TrainConfig:
+        training = {
+            "epochs": 10.0,
+            "batch_size": 8,
+            "unfreezing": "full",
+            "threads": 1,
+            "checkpoint_steps": 3,
+            "optimizer": {"learning_rate": 3e-2, "discriminative_factor": 1.3},
+        }
+        values = {
+            "data": data,
+            "unlabelled": (texts,),
+            "pretrained": str(tiny_model),
+            "output": str(tmp_path / "model"),
+            "cache": str(tmp_path / "cache"),
+            "validation": {"fraction": 0.0},
+            "language_model": {"skip": True},
+            "classifier": {"bptt": 10, "dropout_multiplier": 0.1, "training": training},
+            "self_training": {"rounds": 1, "epochs": 3.0},
+            **settings,
+        }
+        return from_dict(TrainConfig, values, "test")
+
+    return make
+
+
+def error(folder: Path) -> float:
+    held = made_up_reviews(300, seed=6)
+    predicted = TextClassifier.from_pretrained(folder).predict([text for text, _ in held])
+    return float(np.mean([p != label for p, (_, label) in zip(predicted, held, strict=True)]))
+
+
+def test_it_learns_from_what_it_labelled(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    without = error(train(config(self_training={"rounds": 0}), quiet=True))
+    folder = train(config(self_training={"rounds": 2, "epochs": 3.0}, overwrite=True), quiet=True)
+    assert error(folder) < without
+    results = read_config(folder).run["train"]["results"]
+    assert list(results) == [
+        f"classifier, {direction}{number}"
+        for number in ("", ", 1", ", 2")
+        for direction in ("forward", "backward")
+    ]
+    batches = [part["batches"] for part in results.values()]
+    assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
+
+
+def test_a_stopped_and_resumed_run_has_the_same_bits(
+    config: Callable[..., TrainConfig],
+    tmp_path: Path,
+    stop_at: StopAt,
+    killed: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = train(config(output=str(tmp_path / "whole")), quiet=True)
+    for last in (105, 85):  # in the forward, then in the backward classifier of the round
+        stop_at(last)
+        with pytest.raises(killed):
+            train(config(resume=True), quiet=True)
+    trained = stop_at(-1)
+    labelled = []
+
+    def noted(*given: Any) -> list[Document]:
+        labelled.append(given)
+        return self_labelled(*given)
+
+    monkeypatch.setattr("ulmfit.stages.train.self_labelled", noted)
+    train(config(resume=True), quiet=True)
+    assert set(trained) == {"classifier.backward.1"} and len(labelled) == 1
+    first, second = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "model"))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_other_unlabelled_text_is_not_resumed(
+    config: Callable[..., TrainConfig],
+    tmp_path: Path,
+    stop_at: StopAt,
+    killed: type[BaseException],
+) -> None:
+    stop_at(5)
+    with pytest.raises(killed):
+        train(config(), quiet=True)
+    stop_at(-1)
+    with (tmp_path / "unlabelled.csv").open("a") as file:
+        file.write("one more\n")
+    with pytest.raises(ResumeError, match="unlabelled text"):
+        train(config(resume=True), quiet=True)
+
+
+class FakeClassifier:
+    """Decides by the length of a text."""
+
+    task = Task(labels=("long", "short"))
+
+    def predict_proba(self, texts: list[str]) -> Any:
+        sure = np.array([0.5 + 0.4 * (len(text) % 2) for text in texts])
+        return np.stack([sure, 1 - sure], axis=1)
+
+
+def test_known_texts_are_left_out_and_all_others_as_likely(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    texts = [(f"text {i}",) for i in range(40)]
+    path = write(tmp_path / "texts.csv", texts, "text")
+    known = [Document(text, "long", "") for (text,) in texts[:10]]
+    data = LabelledData(known[:5], known[5:], FakeClassifier.task)
+    counts: dict[str, int] = {}
+    for seed in range(200):
+        training = {"training": {"seed": seed}}
+        made = config(
+            unlabelled=(path,), self_training={"rounds": 1, "documents": 12}, classifier=training
+        )
+        found = self_labelled(made, FakeClassifier(), data)  # type: ignore[arg-type]
+        assert len(found) == 12
+        rows = [int(document.where.rpartition(" ")[2]) for document in found]
+        assert rows == sorted(rows)
+        for document in found:
+            counts[str(document.text)] = counts.get(str(document.text), 0) + 1
+            assert document.label == "long"
+            assert document.weight == pytest.approx(0.5 + 0.4 * (len(document.text) % 2))
+    assert set(counts) == {text for (text,) in texts[10:]}
+    # 200 draws of 12 out of 30: 80 each, with a deviation of 6.9; five of these.
+    assert all(abs(count - 80) < 35 for count in counts.values())
+
+
+def test_how_sure_a_decision_is() -> None:
+    answers = np.array([[0.7, 0.3], [0.1, 0.9]])
+    several = Task(kind="multi_label", labels=("a", "b"))
+    assert sureness(Task(labels=("a", "b")), answers) == pytest.approx([0.7, 0.9])
+    assert sureness(several, answers) == pytest.approx([0.7, 0.9])
+    assert sureness(Task(kind="number", range=(0, 1)), answers[:, :1]) == pytest.approx([1, 1])
+
+
+def test_it_needs_documents(config: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(config(unlabelled=()), quiet=True)
+    assert str(caught.value) == (
+        "setting 'self_training.rounds': found 1, but there are no documents to label; give "
+        "--unlabelled"
+    )
+
+
+@pytest.mark.parametrize("labels", [[["a"], ["a", "b"]], [1.5, 2.5]])
+def test_other_kinds_of_task(
+    config: Callable[..., TrainConfig], tmp_path: Path, labels: list[Any]
+) -> None:
+    data = tmp_path / "data.jsonl"
+    lines = [f'{{"text": "it was {i}", "label": {labels[i % 2]}}}\n' for i in range(12)]
+    data.write_text("".join(lines).replace("'", '"'))
+    validation = ValidationConfig(fraction=0.25)
+    made = config(data=str(data), directions="forward", validation=validation)
+    folder = train(made, quiet=True)
+    task = read_config(folder).task
+    assert task is not None and task.kind == ("number" if labels[0] == 1.5 else "multi_label")
