@@ -24,6 +24,7 @@ COMMANDS = {
     "transfer": ("TransferConfig", "ulmfit.stages.transfer", "transfer"),
     "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
+    "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import from_dict, overlaid, read_values
 from ulmfit.config.stages import TrainConfig
+from ulmfit.data.answers import given_labels
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
@@ -222,8 +223,7 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
         answers = self._answers(X)
         task = self.model_.task
         if task.kind == "multi_label":
-            given = answers >= np.array(task.thresholds or 0.5, dtype=answers.dtype)
-            return self._arranged(given.astype(np.int64))
+            return self._arranged(given_labels(task, answers).astype(np.int64))
         found: NDArray[Any] = self.classes_[self._arranged(answers).argmax(axis=1)]
         return found
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -328,12 +329,12 @@ def test_a_classifier_is_measured_as_scikit_learn_measures(
     assert results["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
     loss = log_loss([LABELS.index(label) for label in labels], right, labels=range(len(LABELS)))
     assert results["loss"] == pytest.approx(loss, rel=1e-4)
-    for label in LABELS:
+    for row, label in zip(results["labels"], LABELS, strict=True):
         measures = report[label]
         measures["f1"] = measures.pop("f1-score")
-        assert results["classes"][label] == pytest.approx(measures)
+        assert row == {"label": label, **{n: pytest.approx(v) for n, v in measures.items()}}
     assert results["settings"]["data"] == str(data) and results["ulmfit"] == ulmfit.__version__
-    assert f"accuracy   {results['accuracy']:.4f}\n" in shell.out
+    assert re.search(rf"^accuracy +{results['accuracy']:.4f}$", shell.out, re.M)
     assert all(label in shell.out for label in LABELS)
 
 
@@ -359,15 +360,15 @@ def test_every_token_of_the_text_is_scored_in_each_direction(
     results = json.loads(output.read_text())
     tokens = sum(len(ids) for ids in tokenizer.encode_batch(STRANGE))
     assert results["documents"] == len(STRANGE)
-    assert list(results["members"]) == ["forward", "backward"]
-    for name, member in results["members"].items():
+    assert [member["member"] for member in results["members"]] == ["forward", "backward"]
+    for member in results["members"]:
         assert 0 < tokens - member["tokens"] <= len(STRANGE)  # the first of each lane is given
         size, nll = sum(len(text.encode()) for text in STRANGE), member["loss"] * member["tokens"]
         assert member["perplexity"] == pytest.approx(np.exp(member["loss"]))
         assert member["bits_per_byte"] == pytest.approx(nll / np.log(2) / size)
         words = sum(len(text.split()) for text in STRANGE)
         assert member["word_perplexity"] == pytest.approx(np.exp(nll / words))
-        assert f"\n{name} " in shell.out
+        assert f"\n{member['member']} " in shell.out
 
 
 def test_a_measure_without_a_value_is_null(
@@ -376,7 +377,7 @@ def test_a_measure_without_a_value_is_null(
     data, output = write_csv(tmp_path / "text.csv", ["\u200b"]), tmp_path / "results.json"
     data.write_text('text\n"   "\n')
     assert shell("evaluate", "--model", language_model, "--data", data, "--output", output) == 0
-    member = json.loads(output.read_text())["members"]["forward"]
+    member = json.loads(output.read_text())["members"][0]
     assert member["word_perplexity"] is None and member["tokens"] > 0
 
 

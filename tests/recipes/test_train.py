@@ -101,6 +101,12 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
+def trained_batches(folder: Path) -> list[int]:
+    """The number of batches of each part that was trained, in order."""
+    parts = record(folder)["results"].values()
+    return [part["batches"] for part in parts if "batches" in part]
+
+
 def timeless(results: dict[str, Any]) -> dict[str, Any]:
     return {
         part: {n: v for n, v in values.items() if n not in ("seconds", "tokens_per_second")}
@@ -276,7 +282,7 @@ def test_stage_two_can_be_skipped(config: Callable[..., TrainConfig], tiny_model
     stage = replace(LANGUAGE_MODEL, skip=True)
     folder = train(config(language_model=stage, classifier=frozen), quiet=True)
     run = record(folder)
-    assert list(run["results"]) == ["classifier, forward", "classifier, backward"]
+    assert list(run["results"])[:2] == ["classifier, forward", "classifier, backward"]
     assert len(run["data"]) == 1
     before, after = (load_file(f / "model.safetensors") for f in (tiny_model, folder))
     for name in before:
@@ -446,7 +452,7 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
     stop_at: StopAt,
     killed: type[BaseException],
 ) -> None:
-    batches = [part["batches"] for part in record(whole)["results"].values()]
+    batches = trained_batches(whole)
     forward = batches[0] + batches[1]
     for last in (batches[0] // 2, batches[0] + 5, batches[1] // 2 + 1, batches[2] + 10):
         stop_at(last)
@@ -534,7 +540,7 @@ def test_kill_9(
     stop_at: StopAt,
 ) -> None:
     """In the midst of the classifier, by its own hand in a process of its own."""
-    batches = [part["batches"] for part in record(whole)["results"].values()]
+    batches = trained_batches(whole)
     assert kill_at(config(**WHOLE), sum(batches[:2]) + batches[2] // 2) == -signal.SIGKILL
     trained = stop_at(-1)
     train(config(**WHOLE, resume=True), quiet=True)
@@ -548,7 +554,7 @@ def test_kill_9_at_random_steps(
     config: Callable[..., TrainConfig], whole: Path, tmp_path: Path, kill_at: KillAt, part: int
 ) -> None:
     """Three times within each stage of each direction."""
-    batches = [part["batches"] for part in record(whole)["results"].values()]
+    batches = trained_batches(whole)
     rng = random.Random(part)
     last = sum(batches[:part]) + rng.randrange(batches[part] // 3)
     for _ in range(3):

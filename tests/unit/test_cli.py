@@ -31,6 +31,7 @@ GIVEN = {
     "transfer": ["--output", "out", "--texts", "a.txt"],
     "finetune": ["--output", "out", "--texts", "a.txt"],
     "train": ["--output", "out", "--data", "d.csv"],
+    "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
     "evaluate": ["--model", "m", "--data", "d.csv"],
     "predict": ["--model", "m"],
     "generate": ["--model", "m"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.sparse import csr_array
 from sklearn import metrics
 
 from ulmfit.config.artefact import Task
+from ulmfit.training.reliability import Reliability, coverage_curve
 from ulmfit.training.scores import Scores, scores_for
 
 LABELS = ("a", "b", "c", "never")
@@ -24,6 +26,25 @@ def gathered(task: Task, truth: np.ndarray | csr_array, answers: np.ndarray) -> 
     return scores
 
 
+def calibration_error(stated: np.ndarray, right: np.ndarray) -> float:
+    """As Guo et al. 2017, equation 3, has it, bin by bin."""
+    places = np.minimum(np.floor(stated * 15), 14)
+    gaps = [
+        abs(right[places == place].mean() - stated[places == place].mean())
+        * np.mean(places == place)
+        for place in set(places)
+    ]
+    return float(sum(gaps))
+
+
+def check_labels(scores: Scores, columns: Any) -> None:
+    rows = scores.tables()["labels"]
+    assert [row["label"] for row in rows] == list(LABELS)
+    for row, expected in zip(rows, zip(*columns, strict=True), strict=True):
+        assert list(row) == ["label", "precision", "recall", "f1", "support"]
+        assert list(row.values())[1:] == pytest.approx(list(expected))
+
+
 def test_one_label_a_document() -> None:
     rng = np.random.default_rng(0)
     truth, answers = rng.integers(0, 3, 100), rng.dirichlet([0.5] * 4, 100)
@@ -34,15 +55,14 @@ def test_one_label_a_document() -> None:
             "accuracy": metrics.accuracy_score(truth, decided),
             "error": 1 - metrics.accuracy_score(truth, decided),
             "macro_f1": metrics.f1_score(truth, decided, average="macro"),
+            "calibration_error": calibration_error(answers.max(1), decided == truth),
         }
     )
     columns = metrics.precision_recall_fscore_support(
         truth, decided, labels=range(4), zero_division=0.0
     )
-    assert list(scores.by_label()) == list(LABELS)
-    for row, expected in zip(scores.by_label().values(), zip(*columns, strict=True), strict=True):
-        assert list(row) == ["precision", "recall", "f1", "support"]
-        assert list(row.values()) == pytest.approx(list(expected))
+    check_labels(scores, columns)
+    assert scores.tables()["coverage"] == coverage_curve(answers.max(1), decided == truth)
 
 
 @pytest.mark.parametrize("thresholds", [None, (0.3, 0.5, 0.7, 0.9)])
@@ -62,12 +82,12 @@ def test_several_labels_a_document(thresholds: tuple[float, ...] | None) -> None
             "macro_f1": metrics.f1_score(truth, decided, average="macro", zero_division=0.0),
             "accuracy": metrics.accuracy_score(truth, decided),
             "error": 1 - metrics.accuracy_score(truth, decided),
+            "calibration_error": calibration_error(answers.ravel(), truth.ravel() > 0),
         },
         rel=1e-5,
     )
     columns = metrics.precision_recall_fscore_support(truth, decided, zero_division=0.0)
-    for row, expected in zip(scores.by_label().values(), zip(*columns, strict=True), strict=True):
-        assert list(row.values()) == pytest.approx(list(expected))
+    check_labels(scores, columns)
 
 
 def test_numbers() -> None:
@@ -84,10 +104,33 @@ def test_numbers() -> None:
         },
         rel=1e-5,
     )
-    assert scores.by_label() == {}
+    assert scores.tables() == {}
 
 
 def test_the_spread_of_one_number_is_none() -> None:
     scores = scores_for(Task(kind="number", range=(0, 6)))
     scores.add(np.array([2.0]), np.array([[2.5]]))
     assert np.isnan(scores.results()["r2"])
+
+
+def test_bins_of_reliability() -> None:
+    reliability = Reliability()
+    assert np.isnan(reliability.error) and reliability.bins() == []
+    reliability.add(np.array([0.0, 1.0]), np.array([False, True]))
+    reliability.add(np.array([[0.05]]), np.array([[True]]))
+    first, last = reliability.bins()
+    assert first == {
+        "from": 0.0, "to": 1 / 15, "count": 2, "stated": pytest.approx(0.025), "right": 0.5
+    }  # fmt: skip
+    assert (last["from"], last["to"], last["count"]) == (14 / 15, 1.0, 1)
+    assert reliability.error == pytest.approx((1 - 0.05) / 3)
+
+
+def test_what_abstaining_leaves() -> None:
+    stated, right = np.array([0.4, 0.6, 0.8, 0.9]), np.array([False, True, False, True])
+    points = coverage_curve(stated, right, np.array([0.0, 0.5, 0.85, 0.95]))
+    assert points == [
+        {"abstain_below": 0.0, "coverage": 1.0, "accuracy": 0.5},
+        {"abstain_below": 0.5, "coverage": 0.75, "accuracy": pytest.approx(2 / 3)},
+        {"abstain_below": 0.85, "coverage": 0.25, "accuracy": 1.0},
+    ]

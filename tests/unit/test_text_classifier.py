@@ -15,6 +15,7 @@ from torch import nn
 from ulmfit.config.artefact import BeginMark, Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
+from ulmfit.data.answers import decisions, tempered
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models import text_classifier
 from ulmfit.models.language_model import LanguageModel
@@ -23,8 +24,6 @@ from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import (
     ClassifierMember,
     TextClassifier,
-    decisions,
-    tempered,
 )
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
@@ -207,14 +206,12 @@ def test_a_temperature_near_0_leaves_the_likeliest(tokenizer: Tokenizer, alone: 
 
 
 def test_temperature_divides_the_log_odds_of_several_labels() -> None:
-    task = Task(kind="multi_label", labels=LABELS, temperature=2.5)
     mean = np.random.default_rng(0).random((50, 3))
     expected = 1 / (1 + np.exp(-np.log(mean / (1 - mean)) / 2.5))
-    np.testing.assert_allclose(tempered(task, mean), expected, rtol=1e-12)
+    np.testing.assert_allclose(tempered("multi_label", mean, 2.5), expected, rtol=1e-12)
     ends = np.array([[0.0, 1.0, 0.5]])
     for temperature in (1e-4, 1e4):
-        found = tempered(replace(task, temperature=temperature), ends)
-        np.testing.assert_allclose(found, ends)
+        np.testing.assert_allclose(tempered("multi_label", ends, temperature), ends)
 
 
 # Kinds of task
@@ -225,6 +222,7 @@ def test_decisions() -> None:
     several = Task(kind="multi_label", labels=LABELS)
     a, b, c = LABELS
     assert decisions(Task(labels=LABELS), answers) == [c, b]
+    assert decisions(Task(labels=LABELS), answers, abstain_below=0.6) == [c, None]
     assert decisions(several, answers) == [(a, c), ()]
     assert decisions(replace(several, thresholds=(0.6, 0.2, 0.1)), answers) == [(b, c), (b, c)]
     assert decisions(Task(kind="number", range=(0, 1)), answers[:, :1]) == [0.5, pytest.approx(0.4)]

@@ -284,6 +284,25 @@ class ClassifierStage:
 
 
 @settings
+class CalibrationConfig:
+    """What a classifier learns of itself from documents that it was not trained on."""
+
+    temperature: bool = True
+    """Fit the temperature of the averaged probabilities (Guo et al. 2017), so that they are right
+    as often as they say. Which label is the likeliest does not change."""
+
+    thresholds: Literal["none", "f1", "f2", "f0.5", "accuracy"] = "f1"
+    """Of several labels: from which probability each is given, by what is best on the documents.
+    `f2` weighs recall twice as much as precision, `f0.5` half as much. `none`: 0.5."""
+
+    documents: Annotated[int, Field(ge=1)] = 50
+    """With fewer documents than that nothing is fitted."""
+
+    documents_of_label: Annotated[int, Field(ge=1)] = 5
+    """A label that fewer documents have, or lack, keeps the threshold 0.5."""
+
+
+@settings
 class SelfTrainingConfig:
     """Labels for the unlabelled documents by the classifier itself, which then learns from all.
 
@@ -327,8 +346,37 @@ class TrainConfig(FromPretrainedConfig):
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     """Stage 3 again, with labels that the classifier gives to the unlabelled documents."""
 
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    """Temperature and thresholds, fitted to the documents held out."""
+
     storage: Storage = "float32"
     """How the finished folder stores its matrices."""
+
+
+@settings
+class CalibrateConfig:
+    """Fit a classifier's temperature and thresholds to documents it was not trained on."""
+
+    model: str
+    """Folder or hub id of a classifier."""
+
+    data: str
+    """Labelled documents, none of which it was trained on."""
+
+    output: str
+    """Folder to write: the same classifier, calibrated."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the file."""
+
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    """What is fitted."""
+
+    overwrite: bool = False
+    """Replace a model folder at `output`; it may be `model` itself."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
 
 
 @settings
@@ -369,6 +417,10 @@ class PredictConfig:
 
     format: Literal["auto", "csv", "jsonl"] = "auto"
     """Of the output. `auto`: by its name; csv on standard output."""
+
+    abstain_below: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Leave the label empty where the likeliest is less probable than that. For one label a
+    document; `ulmfit evaluate` tells how many are left, and how many of them right."""
 
     token_budget: Annotated[int, Field(ge=1)] = 32_768
     """Tokens of a batch at most, unless a single document is longer."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
+from ulmfit.data.answers import decisions, tempered
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.networks import ClassifierNetwork
@@ -114,13 +115,13 @@ class TextClassifier:
         )
         save_model(folder, config, tensors, self.tokenizer, overwrite=overwrite)
 
-    def predict(self, texts: Sequence[Text]) -> list[Any]:
+    def predict(self, texts: Sequence[Text], *, abstain_below: float = 0.0) -> list[Any]:
         """Return what is decided of each text, in order.
 
-        The likeliest label; a tuple of those at or above their thresholds, if there may be
-        several; a number.
+        The likeliest label, or None if it is less probable than `abstain_below`; a tuple of those
+        at or above their thresholds, if there may be several; a number.
         """
-        return decisions(self.task, self.predict_proba(texts))
+        return decisions(self.task, self.predict_proba(texts), abstain_below)
 
     def predict_proba(
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
@@ -144,7 +145,7 @@ class TextClassifier:
         for block in _blocks(_checked(texts)):
             by_member = self.member_probabilities(block, token_budget=token_budget)
             mean = np.average(by_member, axis=0, weights=shares)
-            yield tempered(self.task, mean).astype(np.float32)
+            yield tempered(self.task.kind, mean, self.task.temperature).astype(np.float32)
 
     def member_probabilities(
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
@@ -174,32 +175,6 @@ def answering(task: Task) -> Objective:
     if task.range is not None:
         return Number(*task.range)
     return SingleLabel() if task.kind == "single_label" else MultiLabel()
-
-
-def decisions(task: Task, answers: NDArray[Any]) -> list[Any]:
-    """Return what the answers [texts, outputs] decide: labels, tuples of labels, or numbers."""
-    if task.kind == "number":
-        return [float(number) for number in answers[:, 0]]
-    if task.kind == "single_label":
-        return [task.labels[i] for i in answers.argmax(1)]
-    given = answers >= np.array(task.thresholds or 0.5, dtype=answers.dtype)
-    return [tuple(task.labels[i] for i in np.flatnonzero(row)) for row in given]
-
-
-def tempered(task: Task, mean: NDArray[Any]) -> NDArray[Any]:
-    """Sharpen or flatten the averaged probabilities by the task's temperature."""
-    power = 1.0 / task.temperature
-    if power == 1.0:
-        return mean
-    # Over the largest, which stays 1: a low temperature would leave nothing but zeros.
-    if task.kind == "multi_label":
-        largest = np.maximum(mean, 1 - mean)
-        there, absent = np.power(mean / largest, power), np.power((1 - mean) / largest, power)
-        odds: NDArray[Any] = there / (there + absent)
-        return odds
-    powers = np.power(mean / mean.max(1, keepdims=True), power)
-    shares: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)
-    return shares
 
 
 @torch.no_grad()

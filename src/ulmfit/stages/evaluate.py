@@ -79,17 +79,14 @@ def evaluate_classifier(
     scores = scores_for(model.task)
     for block in model.predict_blocks(_texts(config, unicode)):
         scores.add(targets[scores.documents : scores.documents + len(block)], block)
-    results: Results = {"documents": scores.documents, **scores.results()}
-    if by_label := scores.by_label():
-        results["classes"] = by_label
-    return results
+    return {"documents": scores.documents, **scores.results(), **scores.tables()}
 
 
 def evaluate_language_models(
     config: EvaluateConfig, artefact: ArtefactConfig, device: torch.device, unicode: UnicodeCheck
 ) -> Results:
     """Return the perplexities and bits per byte of each member; every token is scored once."""
-    by_member: Results = {}
+    by_member: list[Results] = []
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         for member in artefact.members:
             model = LanguageModel.from_pretrained(
@@ -99,13 +96,16 @@ def evaluate_language_models(
                 lambda: _texts(config, unicode), "evaluated", model.tokenizer, Path(cache)
             )
             total = evaluate_language_model(model.network, model.member, model.bptt, store)
-            by_member[member.direction] = {
-                "perplexity": total.perplexity,
-                "word_perplexity": total.word_perplexity,
-                "bits_per_byte": total.bits_per_byte,
-                "loss": total.loss,
-                "tokens": total.tokens,
-            }
+            by_member.append(
+                {
+                    "member": member.direction,
+                    "perplexity": total.perplexity,
+                    "word_perplexity": total.word_perplexity,
+                    "bits_per_byte": total.bits_per_byte,
+                    "loss": total.loss,
+                    "tokens": total.tokens,
+                }
+            )
         return {"documents": len(store), "members": by_member}
 
 
@@ -130,15 +130,14 @@ def table(results: Results) -> str:
     single = {name: value for name, value in results.items() if _is_number(value)}
     width = max(map(len, single)) + 2
     lines = [f"{name:<{width}}{_shown(value)}" for name, value in single.items()]
-    for name, rows in results.items():
-        if not _is_number(rows):
-            lines += ["", *_columns(name, rows)]
+    for rows in results.values():
+        if isinstance(rows, list) and rows:
+            lines += ["", *_columns(rows)]
     return "\n".join(lines)
 
 
-def _columns(name: str, rows: dict[str, dict[str, float]]) -> list[str]:
-    cells = [[name, *next(iter(rows.values()))]]
-    cells += [[row, *map(_shown, values.values())] for row, values in rows.items()]
+def _columns(rows: list[Results]) -> list[str]:
+    cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(_padded, row, widths, range(len(row)))) for row in cells]
 
@@ -149,7 +148,9 @@ def _padded(cell: str, width: int, column: int) -> str:
     return blanks + cell if column else cell + blanks
 
 
-def _shown(value: float) -> str:
+def _shown(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
@@ -172,4 +173,6 @@ def _write(file: TextIO, config: EvaluateConfig, results: Results) -> None:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from ulmfit.config.artefact import Task
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.stages import PredictConfig
+from ulmfit.data.answers import decisions
 from ulmfit.data.files import checked
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError
-from ulmfit.models.text_classifier import TextClassifier, decisions
+from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import whole_file
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
@@ -37,8 +39,8 @@ SEPARATOR = "|"
 DECIDED = {"single_label": "label", "multi_label": "labels", "number": "number"}
 """What the decision on a document is called, by kind of task."""
 
-Block = tuple[list[str], NDArray[np.float32]]
-"""Rows of some documents and the answers [documents, outputs]."""
+Block = tuple[list[str], list[Any], NDArray[np.float32]]
+"""Rows of some documents, what is decided of them, and the answers [documents, outputs]."""
 
 
 def predict(config: PredictConfig, *, quiet: bool = False) -> None:
@@ -57,16 +59,22 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
     with _opened(config.output) as stream:
         device = resolve_device(config.device)
         model = TextClassifier.from_pretrained(config.model, device=device)
+        if config.abstain_below and model.task.kind != "single_label":
+            raise ConfigError(
+                f"setting 'abstain_below': found {config.abstain_below:g}, but {config.model} does "
+                "not give one label a document; leave it out"
+            )
         singly = config.data == STANDARD and sys.stdin.isatty()
-        blocks = _one_by_one if singly else _in_blocks
-        write(stream, model.task, blocks(model, documents, config.token_budget))
+        answers = (_one_by_one if singly else _in_blocks)(model, documents, config.token_budget)
+        decide = partial(decisions, model.task, abstain_below=config.abstain_below)
+        write(stream, model.task, ((names, decide(p), p) for names, p in answers))
     if (report := unicode.report()) and not quiet:
         print(f"ulmfit: warning: {report}", file=sys.stderr)
 
 
 def _in_blocks(
     model: TextClassifier, documents: Iterable[Document], token_budget: int
-) -> Iterator[Block]:
+) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     waiting: deque[str] = deque()
 
     def texts() -> Iterator[Text]:
@@ -80,7 +88,7 @@ def _in_blocks(
 
 def _one_by_one(
     model: TextClassifier, documents: Iterable[Document], token_budget: int
-) -> Iterator[Block]:
+) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     for document in documents:
         yield [_row(document)], model.predict_proba([document.text], token_budget=token_budget)
 
@@ -153,18 +161,19 @@ def _opened(output: str) -> AbstractContextManager[TextIO]:
 def _write_csv(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(["row", DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
-    for names, answers in blocks:
-        for name, decided, p in zip(names, decisions(task, answers), answers, strict=True):
-            cell = SEPARATOR.join(decided) if isinstance(decided, tuple) else decided
-            rows.writerow(
-                [name, *([_shown(p[0])] if task.kind == "number" else [cell, *map(_shown, p)])]
-            )
+    for block in blocks:
+        for name, decided, p in zip(*block, strict=True):
+            if task.kind == "number":
+                rows.writerow([name, _shown(p[0])])
+            else:
+                cell = SEPARATOR.join(decided) if isinstance(decided, tuple) else decided
+                rows.writerow([name, cell, *map(_shown, p)])
         stream.flush()
 
 
 def _write_jsonl(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
-    for names, answers in blocks:
-        for name, decided, p in zip(names, decisions(task, answers), answers, strict=True):
+    for block in blocks:
+        for name, decided, p in zip(*block, strict=True):
             shown = [float(_shown(each)) for each in p]
             record: dict[str, Any] = {"row": int(name) if name.isdigit() else name}
             record[DECIDED[task.kind]] = shown[0] if task.kind == "number" else decided

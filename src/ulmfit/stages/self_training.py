@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
+from ulmfit.data.answers import decisions
 from ulmfit.data.sources import Document, read_many
 from ulmfit.errors import ConfigError
-from ulmfit.models.text_classifier import TextClassifier, decisions
+from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck

@@ -24,6 +24,7 @@ from ulmfit.data.token_store import (
 )
 from ulmfit.errors import ConfigError
 from ulmfit.models.card import describe_task
+from ulmfit.stages.calibrate import calibrate_on
 from ulmfit.stages.classification import class_weights, objective_of
 from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
 from ulmfit.stages.finetune import load_for_training
@@ -73,6 +74,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
             epochs = config.self_training.epochs
             classifier, measured = stage.train_again(data, further, number, epochs)
             results |= measured
+        if processes.is_first():  # which alone writes it
+            results |= calibrate_on(classifier, data.validation, config.calibration)
         resolved = {**machine.record(), "gradient_chunks": stage.gradient_chunks}
         record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = {**models[0].run, "train": record}

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
+from ulmfit.data.answers import given_labels
 from ulmfit.data.targets import Targets, dense
 from ulmfit.training.metrics import accuracy, error, log_loss, macro_f1
+from ulmfit.training.reliability import Reliability, coverage_curve
 
 Measures = dict[str, float]
 
@@ -28,8 +30,8 @@ class Scores(Protocol):
     def results(self) -> Measures:
         """Return the measures of all documents together; `loss` is among them."""
 
-    def by_label(self) -> dict[str, Measures]:
-        """Return precision, recall, F1 and number of documents of each label."""
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what is a table: `labels`, `reliability`, `coverage`, as the task has them."""
 
 
 def scores_for(task: Task) -> Scores:
@@ -45,7 +47,8 @@ class SingleLabelScores:
     def __init__(self, task: Task) -> None:
         """Begin with no documents."""
         self.labels = task.labels
-        self.documents, self._loss = 0, 0.0
+        self.documents, self._loss, self._reliability = 0, 0.0, Reliability()
+        self._sure: list[NDArray[Any]] = []
         self._truth: list[NDArray[Any]] = []
         self._decided: list[NDArray[Any]] = []
 
@@ -55,27 +58,34 @@ class SingleLabelScores:
         self._loss += log_loss(dense(truth), answers) * len(answers)
         self._truth.append(dense(truth))
         self._decided.append(answers.argmax(1))
+        self._sure.append(answers.max(1))
+        self._reliability.add(self._sure[-1], self._decided[-1] == self._truth[-1])
 
     def results(self) -> Measures:
-        """Return loss (mean negative log-probability), accuracy, error and macro F1."""
+        """Return loss (mean negative log-probability), accuracy, error, macro F1, calibration.
+
+        `calibration_error`: how far the probability of what is decided is from the share that is
+        right, in the mean (`training.reliability`).
+        """
         truth, decided = np.concatenate(self._truth), np.concatenate(self._decided)
         return {
             "loss": self._loss / self.documents,
             "accuracy": accuracy(truth, decided),
             "error": error(truth, decided),
             "macro_f1": macro_f1(truth, decided),
+            "calibration_error": self._reliability.error,
         }
 
-    def by_label(self) -> dict[str, Measures]:
-        """Return the measures of each class."""
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the measures of each class, the reliability, and what abstaining is worth."""
         truth, decided = np.concatenate(self._truth), np.concatenate(self._decided)
         right = np.bincount(truth[truth == decided], minlength=len(self.labels))
-        return _by_label(
-            self.labels,
-            right,
-            np.bincount(decided, minlength=len(self.labels)),
-            np.bincount(truth, minlength=len(self.labels)),
-        )
+        given, there = (np.bincount(each, minlength=len(self.labels)) for each in (decided, truth))
+        return {
+            "labels": _by_label(self.labels, right, given, there),
+            "reliability": self._reliability.bins(),
+            "coverage": coverage_curve(np.concatenate(self._sure), truth == decided),
+        }
 
 
 class MultiLabelScores:
@@ -84,13 +94,13 @@ class MultiLabelScores:
     def __init__(self, task: Task) -> None:
         """Begin with no documents."""
         self.labels = task.labels
-        self.thresholds = np.array(task.thresholds or [0.5] * len(task.labels), dtype=np.float32)
+        self._task, self._reliability = task, Reliability()
         self.documents, self._loss, self._whole = 0, 0.0, 0
         self._right, self._given, self._there = np.zeros((3, len(task.labels)), dtype=np.int64)
 
     def add(self, truth: Targets, answers: NDArray[Any]) -> None:
         """Add truth, 0 or 1, and probabilities, both [block, labels]."""
-        there, given = dense(truth) > 0, answers >= self.thresholds
+        there, given = dense(truth) > 0, given_labels(self._task, answers)
         of_truth = np.where(there, answers, 1 - answers)
         floor = np.finfo(of_truth.dtype).eps
         self._loss -= float(np.log(np.maximum(of_truth, floor)).sum(dtype=np.float64))
@@ -98,13 +108,16 @@ class MultiLabelScores:
         self._right += (there & given).sum(0)
         self._given += given.sum(0)
         self._there += there.sum(0)
+        self._reliability.add(answers, there)
         self.documents += len(answers)
 
     def results(self) -> Measures:
-        """Return loss (mean over documents and labels), F1, accuracy and error.
+        """Return loss (mean over documents and labels), F1, accuracy, error and calibration.
 
         Micro F1 counts every label of every document alike, macro F1 every label. `accuracy` is
-        the share of documents of which no label is missing and none is too many.
+        the share of documents of which no label is missing and none is too many;
+        `calibration_error` how far the probabilities of the labels are from how often they are
+        there, in the mean.
         """
         whole = self._whole / self.documents
         f1 = _ratio(2 * self._right, self._given + self._there)
@@ -114,11 +127,15 @@ class MultiLabelScores:
             "macro_f1": float(f1.mean()),
             "accuracy": whole,
             "error": 1.0 - whole,
+            "calibration_error": self._reliability.error,
         }
 
-    def by_label(self) -> dict[str, Measures]:
-        """Return the measures of each label."""
-        return _by_label(self.labels, self._right, self._given, self._there)
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the measures of each label, and the reliability of the probabilities."""
+        return {
+            "labels": _by_label(self.labels, self._right, self._given, self._there),
+            "reliability": self._reliability.bins(),
+        }
 
 
 class NumberScores:
@@ -149,25 +166,23 @@ class NumberScores:
             "r2": 1.0 - loss / spread if spread else float("nan"),
         }
 
-    def by_label(self) -> dict[str, Measures]:
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return nothing: a number has no labels."""
         return {}
 
 
 def _by_label(
     labels: tuple[str, ...], right: NDArray[Any], given: NDArray[Any], there: NDArray[Any]
-) -> dict[str, Measures]:
+) -> list[dict[str, Any]]:
     """Return the measures of labels that were `right` so often, `given` and `there`."""
     columns = {
+        "label": labels,
         "precision": _ratio(right, given).tolist(),
         "recall": _ratio(right, there).tolist(),
         "f1": _ratio(2 * right, given + there).tolist(),
         "support": there.tolist(),
     }
-    rows = zip(*columns.values(), strict=True)
-    return {
-        label: dict(zip(columns, row, strict=True)) for label, row in zip(labels, rows, strict=True)
-    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _ratio(part: Any, whole: Any) -> NDArray[np.float64]:

@@ -1,0 +1,89 @@
+"""Probabilities that can be believed, and thresholds that suit: fitted after training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ulmfit.config.stages import CalibrateConfig, CalibrationConfig
+from ulmfit.data.answers import tempered
+from ulmfit.data.sources import Document, read_documents
+from ulmfit.data.targets import targets_of
+from ulmfit.errors import ConfigError, DataError
+from ulmfit.models.folder import check_replaceable, read_config, resolve
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.record import run_record
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.calibration import fit_temperature, fit_thresholds
+from ulmfit.training.device import resolve_device
+from ulmfit.training.scores import scores_for
+
+
+def calibrate(config: CalibrateConfig, *, quiet: bool = False) -> str:
+    """Write the classifier with the temperature and thresholds fitted; return what they change.
+
+    Raises `UlmfitError` for a wrong setting, bad data, too few documents, a model that answers
+    with numbers, or an output that is taken.
+    """
+    source = resolve(config.model)
+    if (output := Path(config.output)).exists():
+        check_replaceable(output.resolve(), config.overwrite)
+    classifier = TextClassifier.from_pretrained(source, device=resolve_device(config.device))
+    if classifier.task.kind == "number":
+        raise ConfigError(f"{config.model}: answers with numbers; there is nothing to calibrate")
+    unicode = UnicodeCheck(config.reading.strict)
+    documents = list(read_documents(config.data, config.reading, labelled=True, unicode=unicode))
+    if len(documents) < config.calibration.documents:
+        raise DataError(
+            f"{config.data}: {len(documents)} documents, too few to calibrate by; give "
+            f"{config.calibration.documents}, or lower --calibration.documents"
+        )
+    results = calibrate_on(classifier, documents, config.calibration)
+    record = run_record(config, [f"{Path(config.data).name}: {len(documents):,}"], results, {})
+    classifier.run = {**classifier.run, "calibrate": record}
+    storage = read_config(source).storage
+    classifier.save_pretrained(config.output, storage=storage, overwrite=config.overwrite)
+    if (report := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    return "\n".join(_described(results))
+
+
+def calibrate_on(
+    classifier: TextClassifier, documents: Sequence[Document], settings: CalibrationConfig
+) -> dict[str, dict[str, Any]]:
+    """Fit the task of `classifier` to `documents`; return its measures before and after.
+
+    Nothing changes, and nothing is returned, with too few documents or for a number.
+    """
+    if len(documents) < settings.documents or classifier.task.kind == "number":
+        return {}
+    before = replace(classifier.task, temperature=1.0, thresholds=None)
+    truth = targets_of(documents, before)
+    classifier.task = before
+    mean = classifier.predict_proba([document.text for document in documents])
+    task, answers = before, mean
+    if settings.temperature:
+        task = replace(task, temperature=fit_temperature(task, truth, mean))
+        answers = tempered(task.kind, mean, task.temperature).astype(mean.dtype)
+    if settings.thresholds != "none" and task.kind == "multi_label":
+        least = settings.documents_of_label
+        found = fit_thresholds(truth, answers, settings.thresholds, least)
+        task = replace(task, thresholds=found)
+    classifier.task = task
+    measured = {}
+    for name, (each, given) in {"before": (before, mean), "after": (task, answers)}.items():
+        scores = scores_for(each)
+        scores.add(truth, given)
+        measured[f"calibration, {name}"] = scores.results() | {"temperature": each.temperature}
+    return measured
+
+
+def _described(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a row for each measure: its name, before and after."""
+    before, after = results.values()
+    width = max(map(len, before)) + 2
+    rows = [f"{name:<{width}}{before[name]:10.4f}{after[name]:10.4f}" for name in before]
+    return [f"{'':<{width}}{'before':>10}{'after':>10}", *rows]
