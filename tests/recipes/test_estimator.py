@@ -278,3 +278,45 @@ def test_wrong_weights_are_named(weights: Any, make: Make) -> None:
         make().fit(["a", "b"], ["x", "y"], sample_weight=weights)
     with pytest.raises(ConfigError):
         make(settings={"classifier": {"training": {"epochs": -1}}}).fit(["a", "b"], ["x", "y"])
+
+
+# Other libraries, as they are
+
+
+def test_lime_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
+    from lime.lime_text import LimeTextExplainer
+
+    explainer = LimeTextExplainer(class_names=fitted.classes_.tolist(), random_state=0)
+    explained = explainer.explain_instance(
+        "we saw the film in a small old room and it was superb", fitted.predict_proba, num_samples=300
+    )
+    word, weight = max(explained.as_list(), key=lambda each: abs(each[1]))
+    assert word == "superb" and weight > 0.2
+
+
+def test_shap_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
+    import shap
+
+    masker = shap.maskers.Text(r"\W+")
+    explainer = shap.Explainer(fitted.predict_proba, masker, output_names=["bad", "good"], seed=0)
+    (explained,) = explainer(["the film was awful in a room"])
+    by_word = dict(zip(map(str.strip, explained.data), explained.values[:, 0], strict=True))
+    assert max(by_word, key=lambda word: by_word[word]) == "awful"
+    np.testing.assert_allclose(
+        explained.base_values + explained.values.sum(0),
+        fitted.predict_proba(["the film was awful in a room"])[0],
+        atol=1e-3,
+    )
+
+
+def test_cleanlab_finds_the_wrong_labels(make: Make, data: tuple[list[str], list[str]]) -> None:
+    from cleanlab.classification import CleanLearning
+
+    texts, labels = np.array(data[0]), (np.array(data[1]) == "good").astype(int)
+    wrong = np.random.default_rng(0).choice(len(labels), 12, replace=False)
+    told = labels.copy()
+    told[wrong] = 1 - told[wrong]
+    learning = CleanLearning(make(), cv_n_folds=3, seed=0)
+    issues = learning.find_label_issues(texts, told)
+    found = np.flatnonzero(issues["is_label_issue"])
+    assert len({*found} & {*wrong}) >= 9
