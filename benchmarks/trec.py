@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 
 from common import Labelled, parse, parser, read_labelled
 from experiment import Experiment, add_options, chosen_settings, recipe, run
+
+from ulmfit.config.stages import SelfTrainingConfig
 
 HELD_OUT = 545
 """Questions of train that `--tune` measures on: a tenth, as in the paper's ablations."""
@@ -13,6 +16,9 @@ HELD_OUT = 545
 
 SETTINGS = recipe("few-labels")
 """Chosen on validation data alone: held-out questions of train, with 500 labels."""
+
+SELF_TRAINING = SelfTrainingConfig(rounds=2)
+"""Of the draws of some labels, on all questions of train; chosen likewise."""
 
 
 def experiment(options: Namespace) -> Experiment:
@@ -23,17 +29,24 @@ def experiment(options: Namespace) -> Experiment:
     else:
         measured = read_labelled(options.data / "trec" / "test.csv")
 
+    settings = SETTINGS
+    if options.labels is not None:
+        settings = replace(settings, self_training=SELF_TRAINING)
+
     def draw(seed: int) -> Labelled:
         return train if options.labels is None else train.split(options.labels, seed)[0]
 
     return Experiment(
         name=f"trec-{options.labels or 'all'}",
-        settings=chosen_settings(SETTINGS, options),
+        settings=chosen_settings(settings, options),
         text=train.texts,
         held_out=0.05,
         draw=draw,
         measured=measured,
-        notes="Stage two reads all questions of train without their labels, once for all draws.",
+        notes=(
+            "Stage two reads all questions of train without their labels, once for all draws; with "
+            "--labels, the classifier then labels the others itself and learns from them too."
+        ),
     )
 
 

@@ -288,7 +288,9 @@ def test_lime_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
 
     explainer = LimeTextExplainer(class_names=fitted.classes_.tolist(), random_state=0)
     explained = explainer.explain_instance(
-        "we saw the film in a small old room and it was superb", fitted.predict_proba, num_samples=300
+        "we saw the film in a small old room and it was superb",
+        fitted.predict_proba,
+        num_samples=300,
     )
     word, weight = max(explained.as_list(), key=lambda each: abs(each[1]))
     assert word == "superb" and weight > 0.2

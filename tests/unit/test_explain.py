@@ -1,0 +1,234 @@
+"""Explanations held to their definitions, on small random classifiers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ulmfit.config.artefact import Member, Task
+from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.data import answers
+from ulmfit.errors import ConfigError
+from ulmfit.explain import attribution
+from ulmfit.explain.attribution import integrated_gradients, occlusion
+from ulmfit.explain.explanation import explain
+from ulmfit.explain.scores import answer, tempered
+from ulmfit.explain.words import split_words
+from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.reading import in_order
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.types import Text
+
+LABELS = ("a", "b", "c")
+TEXTS: list[Text] = [
+    "one two three, four",
+    " some   words\nto learn ",
+    ("a title here", "and words below it"),
+    "영화가 정말 재미있었어요",
+    "ผมชอบภาพยนตร์เรื่องนี้มากและจะดูอีก",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["some words to learn, here and there"] * 9, TokenizerConfig())
+
+
+def classifier(tokenizer: Tokenizer, **task: Any) -> TextClassifier:
+    made = Task(**{"labels": LABELS, **task})
+    head = ClassifierHeadConfig(hidden_sizes=(6,))
+    shape = EncoderConfig(
+        vocab_size=tokenizer.vocab_size, embedding_size=6, hidden_size=8, layers=2
+    )
+    members = []
+    for seed, direction in enumerate(("forward", "backward")):
+        torch.manual_seed(seed)
+        network = ClassifierNetwork(shape, Dropout(), head, made.outputs)
+        network.encoder.embedding.weight.data.mul_(20)
+        for linear in (module for module in network.modules() if isinstance(module, nn.Linear)):
+            linear.weight.data.mul_(4)
+        member = Member(direction=direction, prefix=direction, weight=1.0 + seed)  # type: ignore[arg-type]
+        members.append(ClassifierMember(member, network))
+    return TextClassifier(members, tokenizer, made, head=head, bptt=5)
+
+
+TASKS = [
+    {},
+    {"temperature": 2.5},
+    {"kind": "multi_label", "temperature": 0.5},
+    {"kind": "number", "labels": (), "range": (-1.0, 4.0)},
+]
+
+
+@pytest.fixture(params=TASKS, ids=["single", "tempered", "several", "number"])
+def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TextClassifier:
+    return classifier(tokenizer, **request.param)
+
+
+# Words
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_are_what_stands_between_white_space(tokenizer: Tokenizer, text: Text) -> None:
+    words = split_words(tokenizer, text)
+    columns = (text,) if isinstance(text, str) else text
+    for number, column in enumerate(columns):
+        own = [word for word in words.words if word.column == number]
+        assert all(column[word.start : word.end] == word.text for word in own)
+        assert "".join(word.text for word in own) == "".join(column.split())
+        if all(len(run) <= 24 for run in column.split()):
+            assert [word.text for word in own] == column.split()
+        else:
+            assert len(own) > 5
+    np.testing.assert_array_equal(words.ids, tokenizer.encode(text))
+    assert set(words.places) >= set(range(len(words.words)))
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=60))
+def test_every_piece_of_any_text_belongs_to_a_word(tokenizer: Tokenizer, text: str) -> None:
+    words = split_words(tokenizer, text)
+    assert "".join(word.text for word in words.words) == "".join(text.split())
+    assert len(words.places) == len(words.ids)
+    assert words.places[0] == -1  # the begin mark
+    if words.words:
+        inside = words.places[words.places >= 0]
+        assert (np.diff(inside) >= 0).all() and inside.max() < len(words.words)
+        values = np.arange(float(len(words.ids)))[:, None]
+        assert words.sums(values).sum() == values[words.places >= 0].sum()
+
+
+# Scores
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_answer_from_vectors_is_that_of_the_text(model: TextClassifier, text: Text) -> None:
+    (ids,) = model.tokenizer.encode_batch([text])
+    vectors = []
+    for each in model.members:
+        row = torch.from_numpy(in_order([ids], each.member)[0])[None]
+        vectors.append(each.network.encoder.embed(row))
+    found = answer(model, vectors)[0].detach().numpy()
+    np.testing.assert_allclose(found, model.predict_proba([text])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multi_label"])
+def test_the_temperature_is_that_of_prediction(kind: Any) -> None:
+    mean = np.random.default_rng(0).dirichlet([1.0] * 3, 20)
+    task = Task(kind=kind, labels=LABELS, temperature=1.7)
+    expected = answers.tempered(kind, mean, 1.7)
+    np.testing.assert_allclose(tempered(task, torch.from_numpy(mean)).numpy(), expected)
+
+
+# Attribution
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_contributions_add_up_to_the_change(model: TextClassifier, text: Text) -> None:
+    words = split_words(model.tokenizer, text)
+    labels = list(range(model.task.outputs))
+    contributions, start = integrated_gradients(model, words, labels)
+    end = model.predict_proba([text])[0]
+    allowed = 0.05 * np.maximum(np.abs(end - start), 0.05) + 1e-4
+    assert (np.abs(contributions.sum(0) - (end - start)) <= allowed).all()
+    assert (contributions[words.ids < 3] == 0).all()  # begin and field marks
+    assert np.abs(contributions).max() > 1e-3
+    assert all(p.requires_grad for each in model.members for p in each.network.parameters())
+    if model.task.kind == "single_label":
+        np.testing.assert_allclose(contributions.sum(1), 0, atol=2e-3)
+
+
+def test_gradients_along_the_way_by_hand(tokenizer: Tokenizer) -> None:
+    """The integral as a sum over many points, member by member."""
+    model = classifier(tokenizer)
+    words = split_words(tokenizer, "one two three")
+    contributions, _ = integrated_gradients(model, words, [1])
+    vectors, starts = attribution._vectors(
+        model, [in_order([words.ids], each.member)[0] for each in model.members]
+    )
+    totals = [torch.zeros_like(each) for each in vectors]
+    for step in range(400):
+        share = (step + 0.5) / 400
+        points = [
+            (start + share * (end - start)).requires_grad_()
+            for start, end in zip(starts, vectors, strict=True)
+        ]
+        gradients = torch.autograd.grad(answer(model, points)[0, 1], points)
+        for total, gradient in zip(totals, gradients, strict=True):
+            total += gradient / 400
+    by_member = [
+        (total * (end - start))[0].sum(1)
+        for total, start, end in zip(totals, starts, vectors, strict=True)
+    ]
+    backward = torch.cat([by_member[1][:1], by_member[1][1:].flip(0)])
+    np.testing.assert_allclose(contributions[:, 0], by_member[0] + backward, atol=2e-3)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_occlusion_reads_again_without_a_word(model: TextClassifier, text: Text) -> None:
+    words = split_words(model.tokenizer, text)
+    changes, whole = occlusion(model, words)
+    np.testing.assert_allclose(whole, model.predict_proba([text])[0], atol=1e-5)
+    for place in range(len(words.words)):
+        rest = [words.ids[words.places != place]]
+        by_member = []
+        for each in model.members:
+            row = torch.from_numpy(in_order(rest, each.member)[0])[None]
+            by_member.append(each.network.encoder.embed(row))
+        found = answer(model, by_member)[0].detach().numpy()
+        np.testing.assert_allclose(changes[place], whole - found, atol=1e-4)
+
+
+def test_words_of_a_long_text_are_left_out_together(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text = classifier(tokenizer), "one two three four five six seven"
+    words = split_words(tokenizer, text)
+    monkeypatch.setattr(attribution, "MOST_WINDOWS", 3)
+    changes, whole = occlusion(model, words)
+    assert changes.shape == (7, 3)
+    for window in ([0, 1, 2], [3, 4, 5], [6]):
+        assert (changes[window] == changes[window[0]]).all()
+        rest = words.ids[~np.isin(words.places, window)]
+        found = attribution._answers(model, [rest])[0]
+        np.testing.assert_allclose(changes[window].sum(0), whole - found, atol=1e-5)
+
+
+# The whole
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+@pytest.mark.parametrize("text", [*TEXTS, "", "  "])
+def test_an_explanation_is_plain_data(model: TextClassifier, method: Any, text: Text) -> None:
+    found = explain(model, text, method=method)
+    assert found.contributions.shape == (len(found.words), len(found.labels))
+    plain = found.to_dict()
+    assert [row["word"] for row in plain["words"]] == [word.text for word in found.words]
+    assert found.decision == model.predict([text])[0]
+    for row in found.running.values():
+        assert row.shape == found.contributions.shape
+    if found.words:
+        members = model.member_probabilities([text])
+        ends = {"forward": -1, "backward": 0}
+        places = [model.labels.index(label) for label in found.labels] if model.labels else [0]
+        for (direction, rows), own in zip(found.running.items(), members, strict=True):
+            np.testing.assert_allclose(rows[ends[direction]], own[0][places], atol=1e-4)
+
+
+def test_labels_are_those_asked_for(tokenizer: Tokenizer) -> None:
+    model = classifier(tokenizer)
+    found = explain(model, "one two", labels=["c", "a"], method="occlusion")
+    assert found.labels == ("c", "a")
+    np.testing.assert_allclose(found.answers, model.predict_proba(["one two"])[0][[2, 0]])
+    (decided,) = model.predict(["one two"])
+    assert explain(model, "one two", method="occlusion").labels == (decided,)
+    with pytest.raises(ConfigError, match="found 'd', which is none of the classifier's: a, b, c"):
+        explain(model, "one two", labels=["d"])
