@@ -27,6 +27,7 @@ COMMANDS = {
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
+    "explain": ("ExplainConfig", "ulmfit.stages.explain", "explain"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
     "convert": ("ConvertConfig", "ulmfit.interop.convert", "convert"),
     "curves": ("CurvesConfig", "ulmfit.stages.curves", "curves"),

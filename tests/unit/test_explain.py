@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ulmfit.cli import main
 from ulmfit.config.artefact import Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
@@ -19,6 +26,7 @@ from ulmfit.errors import ConfigError
 from ulmfit.explain import attribution
 from ulmfit.explain.attribution import integrated_gradients, occlusion
 from ulmfit.explain.explanation import explain
+from ulmfit.explain.page import html_page, shaded_text, terminal_lines
 from ulmfit.explain.scores import answer, tempered
 from ulmfit.explain.words import split_words
 from ulmfit.models.networks import ClassifierNetwork
@@ -232,3 +240,60 @@ def test_labels_are_those_asked_for(tokenizer: Tokenizer) -> None:
     assert explain(model, "one two", method="occlusion").labels == (decided,)
     with pytest.raises(ConfigError, match="found 'd', which is none of the classifier's: a, b, c"):
         explain(model, "one two", labels=["d"])
+
+
+# Shown
+
+
+def test_a_page_holds_every_word_once_and_nothing_active(tokenizer: Tokenizer) -> None:
+    text = ("a <b>title</b> & more", 'one "two" three\nfour')
+    found = explain(classifier(tokenizer), text, labels=["a", "b"], method="occlusion")
+    page = html_page(found)
+    assert page.startswith("<!doctype html>") and "<script" not in page and "http" not in page
+    for place in range(2):
+        shown = shaded_text(found, place)
+        plain = re.sub(r"<[^>]*>", "", shown)
+        assert html.unescape(plain).replace("\n", "") == "".join(text).replace("\n", "")
+        assert 'class="for"' in shown or 'class="against"' in shown
+    assert page.count("<svg") == 4
+    parser = HTMLParser(convert_charrefs=True)
+    parser.feed(page)
+    assert [float(v) for v in re.findall(r'title="([+-][\d.]+)"', shaded_text(found, 0))]
+
+
+def test_the_terminal_tells_words_and_text(tokenizer: Tokenizer) -> None:
+    found = explain(classifier(tokenizer), "one two three", labels=["c"], method="occlusion")
+    lines = [line.plain for line in terminal_lines(found)]
+    assert lines[0].endswith("(occlusion)")
+    assert any(line.startswith("for c:") for line in lines)
+    assert lines[-1].strip() == "one two three"
+
+
+@pytest.mark.parametrize("suffix", ["html", "json"])
+def test_the_command_writes_a_file(
+    tokenizer: Tokenizer, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier(tokenizer).save_pretrained(tmp_path / "model")
+    data, output = tmp_path / "data.csv", tmp_path / f"why.{suffix}"
+    data.write_text("text\none two\nthree four\n")
+    command = ["explain", "--model", str(tmp_path / "model"), "--data", str(data)]
+    assert main([*command, "--row", "2", "--output", str(output)]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    content = output.read_text()
+    assert "three" in content and "one two" not in content
+    if suffix == "json":
+        assert json.loads(content)["method"] == "integrated_gradients"
+    assert main([*command, "--row", "3"]) == 3
+    assert "data.csv: found 2 documents; give a --row up to that" in capsys.readouterr().err
+    assert main([*command, "--text", "both"]) == 2
+    assert main([*command, "--output", str(tmp_path / "why.pdf")]) == 2
+    assert "let its name end in .html or .json" in capsys.readouterr().err
+
+
+def test_without_captum_the_extra_is_named(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(ConfigError, match=r"need captum; .* pip install 'ulmfit\[explain\]'"):
+        explain(classifier(tokenizer), "one two")
+    assert explain(classifier(tokenizer), "one two", method="occlusion").words

@@ -430,6 +430,39 @@ class PredictConfig:
 
 
 @settings
+class ExplainConfig:
+    """Tell what each word of a document contributes to a classifier's answer."""
+
+    model: str
+    """Folder or hub id of a classifier."""
+
+    text: str | None = None
+    """The document; or `data`, and which of it."""
+
+    data: str | None = None
+    """A file of documents."""
+
+    row: Annotated[int, Field(ge=1)] = 1
+    """Which document of `data`, from 1."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the file."""
+
+    method: Literal["integrated_gradients", "occlusion"] = "integrated_gradients"
+    """`integrated_gradients` (Sundararajan et al. 2017): contributions that add up to the answer;
+    needs the extra `explain`. `occlusion`: the change if a word is left out."""
+
+    labels: tuple[str, ...] = ()
+    """Labels to explain; without them, those that are decided."""
+
+    output: str | None = None
+    """A `.html` page with the words shaded, or a `.json` file; without it, the terminal."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
 class GenerateConfig:
     """Continue a text with a language model."""
 

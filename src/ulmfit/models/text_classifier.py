@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.training.device import resolve_device
+
+if TYPE_CHECKING:
+    from ulmfit.explain.explanation import Explanation
 
 BLOCK_TEXTS = 2_048
 BLOCK_CHARACTERS = 8_000_000
@@ -159,6 +162,18 @@ class TextClassifier:
             )
             for each in self.members
         ]
+
+    def explain(
+        self,
+        text: Text,
+        *,
+        method: Literal["integrated_gradients", "occlusion"] = "integrated_gradients",
+        labels: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Return what each word contributes to the answers; see `explain.explanation.explain`."""
+        from ulmfit.explain.explanation import explain
+
+        return explain(self, text, method=method, labels=labels)
 
     def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, members * 3 * embedding size]: the pooled outputs."""

@@ -1,0 +1,64 @@
+"""The command that tells why: one document, explained in the terminal or in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from ulmfit.config.stages import ExplainConfig
+from ulmfit.data.sources import read_documents
+from ulmfit.errors import ConfigError, DataError
+from ulmfit.explain.explanation import Explanation
+from ulmfit.explain.explanation import explain as explanation_of
+from ulmfit.explain.page import html_page, terminal_lines
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.output_file import whole_file
+from ulmfit.text.types import Text
+from ulmfit.training.device import resolve_device
+
+FORMATS = (".html", ".json")
+
+
+def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
+    """Explain a document; show it, or write it to `config.output` and return that.
+
+    Raises `UlmfitError` for a wrong setting, a row that is not there, or a damaged model.
+    """
+    if config.output is not None and Path(config.output).suffix not in FORMATS:
+        raise ConfigError(
+            f"setting 'output': found '{config.output}'; let its name end in .html or .json"
+        )
+    text = _text(config)
+    classifier = TextClassifier.from_pretrained(config.model, device=resolve_device(config.device))
+    found = explanation_of(classifier, text, method=config.method, labels=config.labels or None)
+    if config.output is None:
+        console = Console(highlight=False, emoji=False)
+        for line in terminal_lines(found):
+            console.print(line, soft_wrap=True)
+        return None
+    with whole_file(Path(config.output)) as file:
+        file.write(_written(found, Path(config.output).suffix))
+    return config.output
+
+
+def _text(config: ExplainConfig) -> Text:
+    """Return the document asked for."""
+    if (config.text is None) == (config.data is None):
+        raise ConfigError("settings 'text' and 'data': give one of them")
+    if config.text is not None:
+        return config.text
+    row = 0
+    for row, document in enumerate(
+        read_documents(config.data, config.reading, labelled=False), start=1
+    ):
+        if row == config.row:
+            return document.text
+    raise DataError(f"{config.data}: found {row} documents; give a --row up to that")
+
+
+def _written(explanation: Explanation, suffix: str) -> str:
+    if suffix == ".html":
+        return html_page(explanation)
+    return json.dumps(explanation.to_dict(), ensure_ascii=False, indent=1) + "\n"
