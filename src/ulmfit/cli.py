@@ -23,6 +23,7 @@ COMMANDS = {
     "pretrain": ("PretrainConfig", "ulmfit.stages.pretrain", "pretrain"),
     "transfer": ("TransferConfig", "ulmfit.stages.transfer", "transfer"),
     "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
+    "find-lr": ("FindRateConfig", "ulmfit.stages.find_rate", "find_rate"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),

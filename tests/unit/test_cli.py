@@ -32,6 +32,7 @@ GIVEN = {
     "finetune": ["--output", "out", "--texts", "a.txt"],
     "train": ["--output", "out", "--data", "d.csv"],
     "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
+    "find-lr": ["--data", "a.csv"],
     "explain": ["--model", "m", "--text", "a text"],
     "evaluate": ["--model", "m", "--data", "d.csv"],
     "predict": ["--model", "m"],

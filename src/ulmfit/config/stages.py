@@ -380,6 +380,52 @@ class CalibrateConfig:
 
 
 @settings
+class FindRateConfig:
+    """Try learning rates on the data at hand, before training: which learn, which are too high."""
+
+    data: str
+    """Labelled documents."""
+
+    unlabelled: tuple[str, ...] = ()
+    """Files of further text without labels, for the language model."""
+
+    pretrained: str = "wikipedia-en-small"
+    """Folder, shipped name, or hub id of the language model; for a classifier, best one that is
+    fine-tuned already."""
+
+    direction: Direction = "forward"
+    """Which of its members."""
+
+    stage: Literal["classifier", "language_model"] = "classifier"
+    """What is to be trained."""
+
+    last_layer_alone: bool = False
+    """Train the last layer group and nothing else, as gradual unfreezing begins: the paper's way to
+    the rate of the last layer (section 3.2)."""
+
+    lowest: Annotated[float, Field(gt=0.0)] = 1e-5
+    """Rate of the first step."""
+
+    highest: Annotated[float, Field(gt=0.0)] = 1.0
+    """Rate of the last step."""
+
+    steps: Annotated[int, Field(ge=20)] = 100
+    """Steps, a batch each; the rate grows by the same factor from one to the next."""
+
+    output: str | None = None
+    """Picture of the losses, a `.png` file; needs the extra `plots`."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the files."""
+
+    language_model: LanguageModelStage = field(default_factory=LanguageModelStage)
+    """Stage 2."""
+
+    classifier: ClassifierStage = field(default_factory=ClassifierStage)
+    """Stage 3."""
+
+
+@settings
 class EvaluateConfig:
     """Measure a model on held-out data: a classifier's errors, a language model's perplexity."""
 

@@ -53,6 +53,12 @@ class ClassifierTraining:
         """Train a classifier of all directions; return it and the results of each."""
         return self._train(self.settings, data, lambda: data.training, "")
 
+    def task_of(self, model: LanguageModel, data: LabelledData) -> ClassificationTask:
+        """Return what the loop would train the classifier of one of the models on."""
+        torch.manual_seed(self.settings.training.seed)
+        network = self._network(model, self.settings, data.task)
+        return self._task(network, model, self.settings, data, data.training)
+
     def train_again(
         self, data: LabelledData, further: MakeDocuments, number: int, epochs: float
     ) -> tuple[TextClassifier, dict[str, Any]]:
@@ -91,24 +97,40 @@ class ClassifierTraining:
     ) -> tuple[ClassifierNetwork, dict[str, Any]]:
         """Train the classifier of one direction from its language model."""
         torch.manual_seed(settings.training.seed)
-        dropout = settings.dropout.scaled(settings.dropout_multiplier)
-        network = ClassifierNetwork(model.config, dropout, settings.head, data.task.outputs)
-        network.encoder.load_state_dict(model.network.encoder.state_dict())
-        network.to(model.device)
+        network = self._network(model, settings, data.task)
 
         def task() -> ClassificationTask:
-            return ClassificationTask(
-                network,
-                settings,
-                self.gradient_chunks,
-                _labelled_ids(training(), data.task, model),
-                _labelled_ids(data.validation, data.task, model),
-                data.task,
-            )
+            return self._task(network, model, settings, data, training())
 
         precision = self.machine.precision
         results = train_part(self.run, part, network, task, settings.training, precision)
         return network, results
+
+    def _network(
+        self, model: LanguageModel, settings: ClassifierStage, task: Task
+    ) -> ClassifierNetwork:
+        """Return the model's encoder under a new head."""
+        dropout = settings.dropout.scaled(settings.dropout_multiplier)
+        network = ClassifierNetwork(model.config, dropout, settings.head, task.outputs)
+        network.encoder.load_state_dict(model.network.encoder.state_dict())
+        return network.to(model.device)
+
+    def _task(
+        self,
+        network: ClassifierNetwork,
+        model: LanguageModel,
+        settings: ClassifierStage,
+        data: LabelledData,
+        training: Sequence[Document],
+    ) -> ClassificationTask:
+        return ClassificationTask(
+            network,
+            settings,
+            self.gradient_chunks,
+            _labelled_ids(training, data.task, model),
+            _labelled_ids(data.validation, data.task, model),
+            data.task,
+        )
 
     def _resolve_gradient_chunks(self) -> int:
         """Return how many last chunks of a document get gradients, the same when resumed."""

@@ -43,14 +43,19 @@ def curves(config: CurvesConfig, *, quiet: bool = False) -> Path:
     Raises `ConfigError` if the picture's name does not end in `.png` or matplotlib is missing,
     `DataError` if a log cannot be read or holds nothing to draw.
     """
-    output = Path(config.output)
+    output = check_picture(Path(config.output))
+    logs = [Path(log) for log in config.logs]
+    found = [curve for log in logs for curve in read_log(log, named=len(logs) > 1)]
+    draw(found, output)
+    return output
+
+
+def check_picture(output: Path) -> Path:
+    """Return the path of a picture; raises `ConfigError` if it cannot be drawn under that name."""
     if output.suffix != ".png":
         raise ConfigError(f"setting 'output': found '{output}'; let its name end in .png")
     if find_spec("matplotlib") is None:
         raise ConfigError("curves need matplotlib: pip install 'ulmfit[plots]'")
-    logs = [Path(log) for log in config.logs]
-    found = [curve for log in logs for curve in read_log(log, named=len(logs) > 1)]
-    draw(found, output)
     return output
 
 

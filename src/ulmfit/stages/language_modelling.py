@@ -162,6 +162,26 @@ def part_of(direction: Direction) -> str:
     return f"language_model.{direction}"
 
 
+def language_model_task(
+    model: LanguageModel,
+    settings: LanguageModelTrainingConfig,
+    training: Documents,
+    validation: Documents | None,
+) -> LanguageModelTask:
+    """Return what the loop trains `model` on."""
+    return LanguageModelTask(
+        model.network,
+        model.member,
+        settings.lanes,
+        settings.regularization,
+        settings.training.batch_size,
+        settings.training.seed,
+        training,
+        validation,
+        settings.sampled_words,
+    )
+
+
 def train_language_model(
     run: RunFolder,
     model: LanguageModel,
@@ -174,17 +194,7 @@ def train_language_model(
     torch.manual_seed(settings.training.seed)
 
     def task() -> LanguageModelTask:
-        return LanguageModelTask(
-            model.network,
-            model.member,
-            settings.lanes,
-            settings.regularization,
-            settings.training.batch_size,
-            settings.training.seed,
-            training,
-            validation,
-            settings.sampled_words,
-        )
+        return language_model_task(model, settings, training, validation)
 
     return train_part(
         run, part_of(model.member.direction), model.network, task, settings.training, precision

@@ -53,12 +53,12 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     check_self_training(config)
     with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
-        data = _read(config, run)
+        data = read_labelled(config, run)
         if config.unlabelled:
             fingerprint = fingerprint_files(config.unlabelled, config.reading)
             run.check_unchanged("unlabelled text", fingerprint)
         models = load_for_training(run, config, settings=config.language_model)
-        text = _text(config, data, models[0].tokenizer, run)
+        text = text_of(config, data, models[0].tokenizer, run)
         results: dict[str, Any] = {}
         for model in models:
             model.network.to(machine.device)
@@ -97,7 +97,7 @@ def _check_machine(config: TrainConfig) -> None:
             )
 
 
-def _read(config: TrainConfig, run: RunFolder) -> LabelledData:
+def read_labelled(config: TrainConfig, run: RunFolder) -> LabelledData:
     """Read, split and check the labelled documents."""
     unicode = UnicodeCheck(config.reading.strict)
     column = config.validation.column
@@ -163,7 +163,7 @@ def _weighted_text(document: Document) -> Text:
     return (str(document.weight), *columns_of(document.text))
 
 
-def _text(
+def text_of(
     config: TrainConfig, data: LabelledData, tokenizer: Tokenizer, run: RunFolder
 ) -> tuple[Documents, Documents | None] | None:
     """Return the text of stage 2 and the text to measure perplexity on; None if it is skipped.

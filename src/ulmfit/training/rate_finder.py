@@ -1,0 +1,93 @@
+"""The range test for learning rates (Smith 2017, section 3.3): raise the rate, watch the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+from typing import Any
+
+import torch
+
+from ulmfit.config.training import OptimizerConfig
+from ulmfit.training.device import Precision, autocast
+from ulmfit.training.loop import Task
+from ulmfit.training.optimizers import build_optimizer, set_rates, set_trainable
+
+SMOOTHING = 0.9
+"""Of the running mean of the losses."""
+
+DIVERGED = 4.0
+"""The test ends when the smoothed loss is so many times the lowest."""
+
+
+@dataclass(frozen=True)
+class RateTest:
+    """Rates tried, in rising order, and the smoothed loss before each step."""
+
+    rates: list[float]
+    losses: list[float]
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the loss falls fastest, over the logarithm of the rate."""
+        falls = [after - before for before, after in pairwise(self.losses)]
+        return self.rates[falls.index(min(falls))]
+
+    @property
+    def tenth_of_lowest(self) -> float:
+        """A tenth of the rate with the lowest loss: the largest one that is safe, by experience."""
+        return self.rates[self.losses.index(min(self.losses))] / 10
+
+
+def find_rates(
+    task: Task,
+    optimizer: OptimizerConfig,
+    *,
+    lowest: float,
+    highest: float,
+    steps: int,
+    last_group_alone: bool,
+    precision: Precision = "float32",
+) -> RateTest:
+    """Train `task.module` for up to `steps` batches, the rate rising from `lowest` to `highest`.
+
+    The rate is that of the last layer group; the lower ones have theirs by the discriminative
+    factor. The module is spoilt. It ends early when the loss is no longer finite, or diverges.
+    """
+    groups = task.layer_groups()
+    device = groups[-1][0].device
+    built = build_optimizer(groups, optimizer)
+    chosen = [len(groups) - 1] if last_group_alone else list(range(len(groups)))
+    set_trainable(built, chosen)
+    trained = [p for place in chosen for p in groups[place]]
+    mean = 0.0
+    rates: list[float] = []
+    losses: list[float] = []
+    for step, batch in zip(range(steps), _endless(task), strict=False):
+        rate = lowest * (highest / lowest) ** (step / max(steps - 1, 1))
+        task.module.train()
+        with autocast(precision, device):
+            loss = task.loss(batch).loss
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss.detach())
+        smoothed = mean / (1 - SMOOTHING ** (step + 1))
+        if not math.isfinite(smoothed) or smoothed > DIVERGED * min([*losses, math.inf]):
+            break
+        rates.append(rate)
+        losses.append(smoothed)
+        loss.backward()  # type: ignore[no-untyped-call]
+        _step(built, trained, rate)
+    return RateTest(rates, losses)
+
+
+def _step(optimizer: torch.optim.Optimizer, trained: Sequence[torch.Tensor], rate: float) -> None:
+    set_rates(optimizer, rate)
+    if all(p.grad is None or bool(p.grad.isfinite().all()) for p in trained):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _endless(task: Task) -> Iterator[Any]:
+    for epoch in count():
+        yield from task.batches(epoch, 0)
