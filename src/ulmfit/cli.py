@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
+    "report": ("ReportConfig", "ulmfit.stages.report", "report"),
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
     "explain": ("ExplainConfig", "ulmfit.stages.explain", "explain"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),

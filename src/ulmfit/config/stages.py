@@ -446,6 +446,35 @@ class EvaluateConfig:
 
 
 @settings
+class ReportConfig:
+    """Write a page that shows how good a classifier is, where it errs, and why."""
+
+    model: str
+    """Folder or hub id of a classifier."""
+
+    data: str
+    """Labelled documents that it was not trained on."""
+
+    output: str
+    """The page, a `.html` file; the same as JSON goes beside it."""
+
+    training: str | None = None
+    """The labelled documents that it was trained on: a linear baseline learns from them too."""
+
+    others: tuple[str, ...] = ()
+    """Folders of other classifiers of the same labels, to compare with."""
+
+    misses: Annotated[int, Field(ge=0)] = 20
+    """Documents shown on which it is furthest from the truth, their words shaded."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the files."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
 class PredictConfig:
     """Predict the label of each document, in order, in constant memory."""
 

@@ -166,13 +166,14 @@ def _write(file: TextIO, config: EvaluateConfig, results: Results) -> None:
         "ulmfit": __version__,
         "machine": describe_machine(),
     }
-    json.dump(_finite(record), file, indent=2, ensure_ascii=False, allow_nan=False)
+    json.dump(finite(record), file, indent=2, ensure_ascii=False, allow_nan=False)
     file.write("\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values with null for each number that is not finite, as JSON has it."""
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

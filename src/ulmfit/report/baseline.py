@@ -1,0 +1,55 @@
+"""The linear baseline: TF-IDF over words and pairs of words, and a linear model on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.artefact import Task
+from ulmfit.data.targets import Targets, dense
+
+NGRAMS = (1, 2)
+INVERSE_REGULARIZATION = 30.0
+"""Logistic regression's C. Words counted once a document weigh little beside the penalty, and
+C = 1 loses several points with few labels."""
+
+
+class TfidfBaseline:
+    """What few labels are worth without a language model; one core, no random draw."""
+
+    def __init__(self, task: Task) -> None:
+        """Choose the linear model for a task: logistic regression, one for each label, or ridge."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.multiclass import OneVsRestClassifier
+        from sklearn.pipeline import make_pipeline
+
+        self.task = task
+        linear: Any = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000)
+        if task.kind == "multi_label":
+            linear = OneVsRestClassifier(linear)
+        elif task.kind == "number":
+            linear = Ridge(alpha=1 / INVERSE_REGULARIZATION)
+        self.model: Any = make_pipeline(
+            TfidfVectorizer(ngram_range=NGRAMS, sublinear_tf=True), linear
+        )
+
+    def fit(self, texts: Iterable[str], truth: Targets) -> TfidfBaseline:
+        """Learn from texts and what is true of them (`data.targets`)."""
+        self.model.fit(texts, dense(truth))
+        return self
+
+    def answers(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return what `TextClassifier.predict_proba` would: [texts, outputs]."""
+        if self.task.kind == "number":
+            return np.asarray(self.model.predict(texts), dtype=np.float32)[:, None]
+        found = self.model.predict_proba(texts)
+        answers = np.zeros((len(found), len(self.task.labels)), dtype=np.float32)
+        if self.task.kind == "multi_label":
+            answers[:] = found[:, -answers.shape[1] :]  # of a single label, [absent, there]
+        else:
+            answers[:, self.model[-1].classes_] = found  # those that there were documents of
+        return answers

@@ -1,0 +1,88 @@
+"""How sure the measures are: their spread over documents drawn anew (Efron 1979)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.artefact import Task
+
+DRAWS, AT_ONCE = 1_000, 50
+SHARE = 0.95
+"""Of the draws, within the interval told."""
+
+Interval = tuple[float, float]
+
+
+def intervals(
+    task: Task, truth: Any, given: Any, losses: NDArray[np.float64], seed: int = 0
+) -> dict[str, Interval]:
+    """Return the interval of each measure over `DRAWS` draws of as many documents.
+
+    `truth` and `given` are those of `Observed.joined`. The bounds are percentiles.
+    """
+    count = len(losses)
+    generator = np.random.default_rng(seed)
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for _ in range(DRAWS // AT_ONCE):
+        drawn = generator.integers(0, count, (AT_ONCE, count))
+        weights = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
+        for name, values in weighted_measures(task, truth, given, losses, weights).items():
+            found.setdefault(name, []).append(values)
+    ends = [50 * (1 - SHARE), 50 * (1 + SHARE)]
+    return {
+        name: tuple(np.nanpercentile(np.concatenate(values), ends).tolist())
+        for name, values in found.items()
+    }
+
+
+def weighted_measures(
+    task: Task,
+    truth: Any,
+    given: Any,
+    losses: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Return each measure [draws] where documents count by `weights` [draws, documents]."""
+    total = weights.sum(1)
+    loss = weights @ losses / total
+    if task.kind == "number":
+        return _of_numbers(truth, given, loss, weights)
+    right, there, said = ((weights @ each) for each in (truth.multiply(given), truth, given))
+    wrong = abs(truth - given).sum(1)
+    accuracy = weights @ (wrong == 0) / total
+    f1 = _ratio(2 * right, there + said)
+    if task.kind == "single_label":
+        occurs = (there + said) > 0
+        macro = np.where(occurs, f1, 0).sum(1) / occurs.sum(1)
+        return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy, "macro_f1": macro}
+    micro = _ratio(2 * right.sum(1), (there + said).sum(1))
+    return {
+        "loss": loss,
+        "micro_f1": micro,
+        "macro_f1": f1.mean(1),
+        "accuracy": accuracy,
+        "error": 1 - accuracy,
+    }
+
+
+def _of_numbers(
+    truth: NDArray[Any], given: NDArray[Any], loss: NDArray[Any], weights: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    total = weights.sum(1)
+    mean, square = weights @ truth / total, weights @ truth**2 / total
+    return {
+        "loss": loss,
+        "root_mean_square_error": np.sqrt(loss),
+        "mean_absolute_error": weights @ np.abs(given - truth) / total,
+        "r2": 1 - _ratio(loss, square - mean**2),
+    }
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = np.divide(
+        part, whole, out=np.zeros(np.shape(part)), where=whole > 0
+    )
+    return ratio

@@ -1,0 +1,177 @@
+"""Everything a report tells, as plain data: what the page shows is this, and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ulmfit.config.artefact import Task
+from ulmfit.data.sources import Document
+from ulmfit.data.targets import Targets, targets_of
+from ulmfit.explain.explanation import explain
+from ulmfit.explain.page import shaded_text
+from ulmfit.models.card import describe_task
+from ulmfit.models.text_classifier import BLOCK_TEXTS, TextClassifier
+from ulmfit.report.baseline import TfidfBaseline
+from ulmfit.report.bootstrap import intervals
+from ulmfit.report.observed import Miss, Observed
+from ulmfit.text.types import columns_of
+from ulmfit.training.scores import Scores, scores_for
+
+BASELINE = "TF-IDF and a linear model"
+MOST_CLASSES = 40
+"""Of more, the confusion matrix is left out; the pairs most often confused are always told."""
+
+MOST_CONFUSIONS = 20
+Contents = dict[str, Any]
+
+
+def describe(
+    name: str, classifier: TextClassifier, documents: Iterator[Document], misses: int
+) -> Contents:
+    """Measure `classifier` on labelled documents and return what the report tells of it."""
+    task = classifier.task
+    scores, observed = scores_for(task), Observed(task, misses)
+    while block := list(islice(documents, BLOCK_TEXTS)):
+        truth = targets_of(block, task)
+        answers = classifier.predict_proba([document.text for document in block])
+        scores.add(truth, answers)
+        observed.add(block, truth, answers)
+    truth, given = observed.joined()
+    return {
+        "model": {
+            "name": name,
+            "task": describe_task(task),
+            "kind": task.kind,
+            "members": [each.member.direction for each in classifier.members],
+            "temperature": task.temperature,
+            "runs": _runs(classifier.run),
+        },
+        "data": _data(task, observed, truth),
+        "scores": _scores(task, scores, observed, truth, given),
+        **scores.tables(),
+        **_confusions(task, truth, given),
+        "curves": _curves(classifier.run),
+        "misses": [_miss(classifier, miss) for miss in observed.misses()],
+    }
+
+
+def compare(name: str, task: Task, answers: Any, truth: Targets) -> Contents:
+    """Return the measures of another model's answers to the same documents."""
+    scores = scores_for(task)
+    scores.add(truth, answers)
+    return {"model": name, **scores.results()}
+
+
+def baseline_answers(
+    task: Task, training: Sequence[Document], documents: Sequence[Document]
+) -> Any:
+    """Return the answers of the linear baseline, which learns from `training`."""
+    model = TfidfBaseline(task).fit(map(_plain, training), targets_of(training, task))
+    return model.answers([_plain(document) for document in documents])
+
+
+def _plain(document: Document) -> str:
+    return "\n".join(columns_of(document.text))
+
+
+def _data(task: Task, observed: Observed, truth: Any) -> Contents:
+    words = observed.words
+    quantiles = np.percentile(words, [0, 10, 50, 90, 100]).tolist()
+    data: Contents = {
+        "documents": len(words),
+        "words": dict(zip(("least", "10 %", "median", "90 %", "most"), quantiles, strict=True)),
+        "numbers": None,
+    }
+    if task.kind == "number":
+        low, middle, high = np.percentile(truth, [0, 50, 100]).tolist()
+        data["numbers"] = {"least": low, "median": middle, "most": high}
+    return data
+
+
+def _scores(
+    task: Task, scores: Scores, observed: Observed, truth: Any, given: Any
+) -> list[Contents]:
+    """Return each measure with the interval that it lies in, drawn anew."""
+    spread = intervals(task, truth, given, observed.losses)
+    rows = []
+    for name, value in scores.results().items():
+        low, high = spread.get(name, (None, None))
+        rows.append({"measure": name, "value": value, "low": low, "high": high})
+    return rows
+
+
+def _confusions(task: Task, truth: Any, given: Any) -> Contents:
+    """Return the matrix of counts [true, given], if it is small, and the commonest mistakes."""
+    if task.kind != "single_label":
+        return {"confusion": None, "confusions": []}
+    counts = (truth.T @ given).tocoo()
+    cells = sorted(
+        (
+            (int(count), task.labels[row], task.labels[column])
+            for row, column, count in zip(*counts.coords, counts.data, strict=True)
+            if row != column and count
+        ),
+        reverse=True,
+    )
+    small = len(task.labels) <= MOST_CLASSES
+    return {
+        "confusion": counts.toarray().astype(int).tolist() if small else None,
+        "confusions": [
+            {"true": true, "given": said, "count": count}
+            for count, true, said in cells[:MOST_CONFUSIONS]
+        ],
+    }
+
+
+def _curves(run: dict[str, Any]) -> list[Contents]:
+    """Return the held-out loss by batch of each part that was evaluated on the way."""
+    return [
+        {
+            "stage": stage,
+            "part": part,
+            "points": [
+                {"batch": each["batch"], "loss": each["loss"]}
+                for each in results["history"]
+                if each.get("loss") is not None
+            ],
+        }
+        for stage, record in run.items()
+        for part, results in record.get("results", {}).items()
+        if any(each.get("loss") is not None for each in results.get("history", []))
+    ]
+
+
+def _runs(run: dict[str, Any]) -> list[Contents]:
+    return [
+        {
+            "stage": stage,
+            "date": record.get("date", ""),
+            "machine": record.get("machine", ""),
+            "data": record.get("data", []),
+            "settings": json.dumps(record.get("settings", {}), indent=2, ensure_ascii=False),
+        }
+        for stage, record in run.items()
+    ]
+
+
+def _miss(classifier: TextClassifier, miss: Miss) -> Contents:
+    """Return a document that is far off, with what spoke for the decision."""
+    found = explain(classifier, miss.document.text, method="occlusion")
+    return {
+        "where": miss.document.where.rpartition("/")[2],
+        "truth": miss.document.label,
+        "decided": miss.decided,
+        "loss": miss.loss,
+        "explained": found.labels[0],
+        "answer": float(found.answers[0]),
+        "words": [
+            [word.text, round(float(value), 5)]
+            for word, value in zip(found.words, found.contributions[:, 0], strict=True)
+        ],
+        "html": shaded_text(found, 0),
+    }

@@ -1,0 +1,100 @@
+"""The command that writes a report: a page for people, the same as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ulmfit import __version__
+from ulmfit.config.artefact import Task
+from ulmfit.config.settings import to_dict
+from ulmfit.config.stages import ReportConfig
+from ulmfit.data.sources import Document, read_documents
+from ulmfit.data.targets import targets_of
+from ulmfit.errors import ConfigError
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.report.contents import BASELINE, Contents, baseline_answers, compare, describe
+from ulmfit.report.page import render
+from ulmfit.stages.evaluate import finite
+from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.record import describe_machine
+from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.device import resolve_device
+
+
+def report(config: ReportConfig, *, quiet: bool = False) -> str:
+    """Write the report as `config.output`, and beside it the same as JSON; return its path.
+
+    Raises `UlmfitError` for a wrong setting, bad data, a label the classifier does not know, or
+    a model of other labels to compare with.
+    """
+    output = Path(config.output)
+    if output.suffix != ".html":
+        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
+    classifier = _load(config, config.model)
+    unicode = UnicodeCheck(config.reading.strict)
+    targets_of([replace(each, text="") for each in _documents(config)], classifier.task)
+    contents = describe(_name(config.model), classifier, _documents(config, unicode), config.misses)
+    contents["data"]["name"] = _name(config.data)
+    contents |= _compared(config, contents, classifier.task)
+    contents |= {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "ulmfit": __version__,
+        "settings": to_dict(config),
+    }
+    contents = finite(contents)
+    page = render(contents)
+    for miss in contents["misses"]:
+        del miss["html"]
+    with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
+        file.write(page)
+        json.dump(contents, data, indent=1, ensure_ascii=False, allow_nan=False)
+    if (told := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {told}", file=sys.stderr)
+    return str(output)
+
+
+def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
+    """Return the measures of this model, of others, and of the linear baseline."""
+    own = {row["measure"]: row["value"] for row in contents["scores"]}
+    rows: list[Contents] = [{"model": contents["model"]["name"], **own}]
+    for name in config.others:
+        other = _load(config, name)
+        if (other.task.kind, other.task.labels) != (task.kind, task.labels):
+            raise ConfigError(
+                f"setting 'others': {name} answers otherwise than {config.model}; compare models "
+                "of the same labels"
+            )
+        documents = list(_documents(config))
+        answers = other.predict_proba([document.text for document in documents])
+        rows.append(compare(_name(name), other.task, answers, targets_of(documents, task)))
+    if config.training is None:
+        return {"comparison": rows, "baseline": None, "training": None}
+    training = list(read_documents(config.training, config.reading, labelled=True))
+    documents = list(_documents(config))
+    plain = replace(task, temperature=1.0, thresholds=None)
+    answers = baseline_answers(plain, training, documents)
+    rows.append(compare(BASELINE, plain, answers, targets_of(documents, task)))
+    return {
+        "comparison": rows,
+        "baseline": len(training),
+        "training": _name(config.training),
+    }
+
+
+def _load(config: ReportConfig, name: str) -> TextClassifier:
+    return TextClassifier.from_pretrained(name, device=resolve_device(config.device))
+
+
+def _documents(config: ReportConfig, unicode: UnicodeCheck | None = None) -> Iterator[Document]:
+    return read_documents(config.data, config.reading, labelled=True, unicode=unicode)
+
+
+def _name(path: Any) -> str:
+    return Path(path).name
