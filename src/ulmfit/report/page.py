@@ -14,6 +14,8 @@ from ulmfit.report.charts import Line, line_chart
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
+DIRECTIONS = ("forward", "backward")
+
 KEY_MEASURES = {
     "single_label": ("accuracy", "macro_f1", "calibration_error"),
     "multi_label": ("micro_f1", "macro_f1", "calibration_error"),
@@ -93,14 +95,15 @@ def _coverage(points: Sequence[dict[str, float]]) -> Markup:
 
 def _curves(curves: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
     """Return a chart for each kind of part of each stage, its directions as lines."""
-    groups: dict[tuple[str, str], list[Line]] = {}
+    groups: dict[str, list[Line]] = {}
     for curve in curves:
-        kind, _, direction = curve["part"].partition(", ")
+        words = curve["part"].split(", ")  # such as `forward`, or `classifier, forward, 1`
+        kind = ", ".join([curve["stage"], *(each for each in words if each not in DIRECTIONS)])
+        direction = next((each for each in words if each in DIRECTIONS), kind)
         points = [(each["batch"], each["loss"]) for each in curve["points"]]
-        groups.setdefault((curve["stage"], kind), []).append(Line(direction or kind, points, True))
+        groups.setdefault(kind, []).append(Line(direction, points, marked=True))
     return [
-        (f"{stage}, {kind}", _chart(lines, x="batch", y="loss", title=f"{stage}, {kind}"))
-        for (stage, kind), lines in groups.items()
+        (kind, _chart(lines, x="batch", y="loss", title=kind)) for kind, lines in groups.items()
     ]
 
 
@@ -116,7 +119,7 @@ def _shade(count: int, counts: Sequence[int]) -> str:
 def _number(value: float | None) -> str:
     if value is None or isnan(value):
         return "–"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _words(name: str) -> str:

@@ -54,11 +54,11 @@ def coverage_curve(
 ) -> list[dict[str, float]]:
     """Return what is left, and how much of it is right, if answers below a threshold are withheld.
 
-    `stated` and `right` are [documents]; thresholds by default 0.5, 0.55, ... 0.95, 0.99. A point
-    without answers left is left out.
+    `stated` and `right` are [documents]; thresholds by default 0, 0.5, 0.55, ... 0.95, 0.99. A
+    point without answers left is left out.
     """
     if thresholds is None:
-        thresholds = np.array([*np.arange(0.5, 0.951, 0.05).round(2), 0.99])
+        thresholds = np.array([0.0, *np.arange(0.5, 0.951, 0.05).round(2), 0.99])
     points = []
     for threshold in thresholds:
         kept = stated >= threshold
