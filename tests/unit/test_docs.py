@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import importlib
 import json
 import re
@@ -239,7 +240,40 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.parametrize(("path", "block"), every_block("python"))
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+"""Its blocks go together, and are run in their order."""
+
+
+def test_the_tutorial_runs(
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = ROOT / "examples" / "data" / "sms-spam"
+    for name, lines in (("labelled", 101), ("unlabelled", 60), ("test", 80)):
+        with (data / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))[:lines]
+        with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_folder, "SHIPPED", workspace / "shipped")
+    for language, body in re.findall(
+        r"^```(\w+)\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.M | re.S
+    ):
+        if language == "python":
+            exec(compile(body, named(TUTORIAL), "exec"), {"__name__": "example"})
+        elif language == "sh":
+            for program, *rest in command_lines(body):
+                assert program == "ulmfit" and cli.main(rest) == 0, rest
+    assert "Traceback" not in capsys.readouterr().err
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert len((tmp_path / "predictions.csv").read_text("utf-8").splitlines()) == 60
+
+
+@pytest.mark.parametrize(
+    ("path", "block"), [each for each in every_block("python") if each.values[0] != TUTORIAL]
+)
 def test_python_runs(
     path: Path,
     block: str,
