@@ -145,6 +145,13 @@ def test_blocks_of_a_stream_are_what_a_list_gives(
     np.testing.assert_allclose(np.concatenate(blocks), alone, atol=1e-5)
 
 
+def test_thousands_of_labels_make_smaller_blocks(tokenizer: Tokenizer) -> None:
+    assert classifier(tokenizer).block_texts == 2_048
+    labels = tuple(f"{i:05}" for i in range(10_000))
+    many = TextClassifier([], tokenizer, Task(kind="multi_label", labels=labels), head=HEAD)
+    assert many.block_texts == 400
+
+
 def test_a_stream_is_read_a_block_ahead_at_most(
     model: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

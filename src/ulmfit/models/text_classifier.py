@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 BLOCK_TEXTS = 2_048
 BLOCK_CHARACTERS = 8_000_000
-"""A stream of texts is predicted in blocks of at most so many texts and, about, characters."""
+BLOCK_ANSWERS = 4_000_000
+"""A stream of texts is predicted in blocks of at most so many texts, so many probabilities and,
+about, so many characters."""
 
 Ids = NDArray[np.int64]
 
@@ -98,6 +100,11 @@ class TextClassifier:
         """The labels, sorted; columns of the probabilities are in this order. None, of a number."""
         return self.task.labels
 
+    @property
+    def block_texts(self) -> int:
+        """How many texts are predicted at a time: fewer of thousands of labels."""
+        return max(1, min(BLOCK_TEXTS, BLOCK_ANSWERS // self.task.outputs))
+
     def save_pretrained(
         self, folder: str | Path, *, storage: Storage = "float32", overwrite: bool = False
     ) -> None:
@@ -145,7 +152,7 @@ class TextClassifier:
         Memory does not grow with the number of texts.
         """
         shares = np.array([each.member.weight for each in self.members])
-        for block in _blocks(_checked(texts)):
+        for block in _blocks(_checked(texts), self.block_texts):
             by_member = self.member_probabilities(block, token_budget=token_budget)
             mean = np.average(by_member, axis=0, weights=shares)
             yield tempered(self.task.kind, mean, self.task.temperature).astype(np.float32)
@@ -221,14 +228,14 @@ def _checked(texts: Iterable[Text]) -> Iterator[Text]:
         yield text
 
 
-def _blocks(texts: Iterable[Text]) -> Iterator[list[Text]]:
+def _blocks(texts: Iterable[Text], most: int) -> Iterator[list[Text]]:
     """Cut a stream of texts into lists of bounded size."""
     block: list[Text] = []
     characters = 0
     for text in texts:
         block.append(text)
         characters += sum(map(len, columns_of(text)))
-        if len(block) == BLOCK_TEXTS or characters >= BLOCK_CHARACTERS:
+        if len(block) == most or characters >= BLOCK_CHARACTERS:
             yield block
             block, characters = [], 0
     if block:

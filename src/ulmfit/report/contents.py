@@ -15,7 +15,7 @@ from ulmfit.data.targets import Targets, targets_of
 from ulmfit.explain.explanation import explain
 from ulmfit.explain.page import shaded_text
 from ulmfit.models.card import describe_task
-from ulmfit.models.text_classifier import BLOCK_TEXTS, TextClassifier
+from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.report.baseline import TfidfBaseline
 from ulmfit.report.bootstrap import intervals
 from ulmfit.report.observed import Miss, Observed
@@ -36,7 +36,7 @@ def describe(
     """Measure `classifier` on labelled documents and return what the report tells of it."""
     task = classifier.task
     scores, observed = scores_for(task), Observed(task, misses)
-    while block := list(islice(documents, BLOCK_TEXTS)):
+    while block := list(islice(documents, classifier.block_texts)):
         truth = targets_of(block, task)
         answers = classifier.predict_proba([document.text for document in block])
         scores.add(truth, answers)
