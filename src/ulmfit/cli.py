@@ -30,6 +30,7 @@ COMMANDS = {
     "report": ("ReportConfig", "ulmfit.stages.report", "report"),
     "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
     "explain": ("ExplainConfig", "ulmfit.stages.explain", "explain"),
+    "visualize": ("VisualizeConfig", "ulmfit.stages.visualize", "visualize"),
     "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
     "convert": ("ConvertConfig", "ulmfit.interop.convert", "convert"),
     "curves": ("CurvesConfig", "ulmfit.stages.curves", "curves"),

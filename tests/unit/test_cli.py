@@ -34,6 +34,7 @@ GIVEN = {
     "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
     "find-lr": ["--data", "a.csv"],
     "report": ["--model", "m", "--data", "d.csv", "--output", "r.html"],
+    "visualize": ["--model", "m", "--data", "d.csv", "--output", "v.html"],
     "explain": ["--model", "m", "--text", "a text"],
     "evaluate": ["--model", "m", "--data", "d.csv"],
     "predict": ["--model", "m"],

@@ -538,6 +538,44 @@ class ExplainConfig:
 
 
 @settings
+class VisualizeConfig:
+    """Show what a model learned: what excites its units, and words of like meaning."""
+
+    model: str
+    """Folder, shipped name, or hub id of a language model or a classifier."""
+
+    data: str
+    """A file of documents to read."""
+
+    output: str
+    """The page, a `.html` file."""
+
+    direction: Direction = "forward"
+    """Which of the model's members."""
+
+    documents: Annotated[int, Field(ge=1)] = 500
+    """How many documents are read, at most, from the first on."""
+
+    units: Annotated[int, Field(ge=1)] = 12
+    """Units shown of each layer: those whose strongest moments stand out most."""
+
+    contexts: Annotated[int, Field(ge=1)] = 6
+    """Moments shown of each unit."""
+
+    words: Annotated[int, Field(ge=0)] = 40
+    """Words whose nearest ones are shown: the commonest of the documents."""
+
+    neighbours: Annotated[int, Field(ge=1)] = 8
+    """Nearest words shown of each."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where the text stands in the file."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`."""
+
+
+@settings
 class GenerateConfig:
     """Continue a text with a language model."""
 

@@ -1,0 +1,73 @@
+"""The command that shows what a model learned, as a page."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ulmfit.config.artefact import Member
+from ulmfit.config.stages import VisualizeConfig
+from ulmfit.data.sources import read_documents
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.explain import layers
+from ulmfit.explain.layers import exciting_contexts, nearest_words
+from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.nn.awd_lstm import AWDLSTM
+from ulmfit.stages.output_file import whole_file
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.training.device import resolve_device
+
+TEMPLATE = Path(layers.__file__).with_name("layers.html.jinja")
+
+
+def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
+    """Write the page as `config.output` and return its path.
+
+    Raises `UlmfitError` for a wrong setting, bad data, or a folder without such a member.
+    """
+    output = Path(config.output)
+    if output.suffix != ".html":
+        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
+    encoder, tokenizer, member = _encoder(config)
+    documents = read_documents(config.data, config.reading, labelled=False)
+    texts = [document.text for document in islice(documents, config.documents)]
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template(TEMPLATE.name).render(
+        title=f"What {resolve(config.model).name} learned",
+        member=member.direction,
+        documents=len(texts),
+        data=Path(config.data).name,
+        layers=exciting_contexts(
+            encoder, tokenizer, member, texts, units=config.units, contexts=config.contexts
+        ),
+        words=nearest_words(
+            encoder, tokenizer, texts, words=config.words, neighbours=config.neighbours
+        ),
+    )
+    with whole_file(output) as file:
+        file.write(page)
+    return str(output)
+
+
+def _encoder(config: VisualizeConfig) -> tuple[AWDLSTM, Tokenizer, Member]:
+    """Return the encoder of the direction asked for, of a model of either kind."""
+    device = resolve_device(config.device)
+    kind = read_config(resolve(config.model)).kind
+    if kind == "language_model":
+        model = LanguageModel.from_pretrained(
+            config.model, direction=config.direction, device=device
+        )
+        return model.network.encoder, model.tokenizer, model.member
+    if kind != "text_classifier":
+        raise ArtefactError(f"{config.model}: holds a {kind}; there are no layers to show")
+    classifier = TextClassifier.from_pretrained(config.model, device=device)
+    for each in classifier.members:
+        if each.member.direction == config.direction:
+            return each.network.encoder, classifier.tokenizer, each.member
+    raise ArtefactError(f"{config.model}: has no {config.direction} member")
