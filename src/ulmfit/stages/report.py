@@ -36,10 +36,24 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     output = Path(config.output)
     if output.suffix != ".html":
         raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
-    classifier = _load(config, config.model)
     unicode = UnicodeCheck(config.reading.strict)
+    with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
+        contents = _contents(config, unicode)
+        file.write(render(contents))
+        for miss in contents["misses"]:
+            del miss["html"]
+        json.dump(contents, data, indent=1, ensure_ascii=False, allow_nan=False)
+    if (told := unicode.report()) and not quiet:
+        print(f"ulmfit: warning: {told}", file=sys.stderr)
+    return str(output)
+
+
+def _contents(config: ReportConfig, unicode: UnicodeCheck) -> Contents:
+    """Return everything that the report tells; labels that are not known are told at once."""
+    classifier = _load(config, config.model)
     targets_of([replace(each, text="") for each in _documents(config)], classifier.task)
-    contents = describe(_name(config.model), classifier, _documents(config, unicode), config.misses)
+    documents = _documents(config, unicode)
+    contents = describe(_name(config.model), classifier, documents, config.misses)
     contents["data"]["name"] = _name(config.data)
     contents |= _compared(config, contents, classifier.task)
     contents |= {
@@ -48,16 +62,8 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
         "ulmfit": __version__,
         "settings": to_dict(config),
     }
-    contents = finite(contents)
-    page = render(contents)
-    for miss in contents["misses"]:
-        del miss["html"]
-    with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
-        file.write(page)
-        json.dump(contents, data, indent=1, ensure_ascii=False, allow_nan=False)
-    if (told := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {told}", file=sys.stderr)
-    return str(output)
+    found: Contents = finite(contents)
+    return found
 
 
 def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:

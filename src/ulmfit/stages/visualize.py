@@ -32,13 +32,19 @@ def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
     output = Path(config.output)
     if output.suffix != ".html":
         raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
+    with whole_file(output) as file:
+        file.write(_page(config))
+    return str(output)
+
+
+def _page(config: VisualizeConfig) -> str:
     encoder, tokenizer, member = _encoder(config)
     documents = read_documents(config.data, config.reading, labelled=False)
     texts = [document.text for document in islice(documents, config.documents)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
     )
-    page = environment.get_template(TEMPLATE.name).render(
+    return environment.get_template(TEMPLATE.name).render(
         title=f"What {resolve(config.model).name} learned",
         member=member.direction,
         documents=len(texts),
@@ -50,9 +56,6 @@ def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
             encoder, tokenizer, texts, words=config.words, neighbours=config.neighbours
         ),
     )
-    with whole_file(output) as file:
-        file.write(page)
-    return str(output)
 
 
 def _encoder(config: VisualizeConfig) -> tuple[AWDLSTM, Tokenizer, Member]:
