@@ -234,7 +234,7 @@ def _as_text(value: object, where: str) -> str:
 
 def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[str, ...]:
     """Return the label, or the labels of a document that may have several."""
-    if len(reading.label_columns) > 1 and isinstance(value, Mapping):
+    if len(reading.label_columns or ()) > 1 and isinstance(value, Mapping):
         return tuple(sorted(name for name, cell in value.items() if _is_true(cell, name, where)))
     if isinstance(value, list | tuple | set | np.ndarray):
         return tuple(sorted({_as_name(each, "label", where) for each in value}))

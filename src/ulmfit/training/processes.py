@@ -49,6 +49,7 @@ def joined() -> Iterator[None]:
         ) from None
     try:
         yield
+        wait()  # whoever leaves while others still talk may bring them down
     finally:
         dist.destroy_process_group()
 
