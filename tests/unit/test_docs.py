@@ -9,6 +9,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -269,6 +270,44 @@ def test_the_tutorial_runs(
     assert "Traceback" not in capsys.readouterr().err
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert len((tmp_path / "predictions.csv").read_text("utf-8").splitlines()) == 60
+
+
+HOW_TO = ROOT / "docs" / "how-to.md"
+NEEDS_THE_HUB, NEEDS_A_STOPPED_RUN = "wikipedia-small", "--resume"
+SHAPE = ["--embedding-size", "6", "--hidden-size", "8", "--layers", "2"]
+SMALL = [*SHAPE, "--tokenizer.vocab-size", "300"]
+
+
+@pytest.mark.recipes
+def test_the_commands_of_the_guide_run(
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In their order, on tiny files and models; an output that is there is replaced."""
+    where = tmp_path / "guide"
+    shutil.copytree(workspace, where)
+    labelled = (where / "labelled.csv").read_text("utf-8")
+    for name in ("test", "held-out", "topics", "moods"):
+        rows = labelled.splitlines() * (3 if name == "held-out" else 1)
+        lines = [rows[0], *(row for row in rows if row != rows[0])]
+        (where / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    (where / "comments.csv").write_text(labelled.replace("pos", "pos|calm"), "utf-8")
+    (where / "wikipedia").mkdir()
+    (where / "wikipedia" / "a.txt").write_text("\n".join(TEXTS * 4), "utf-8")
+    shutil.copytree(where / "shipped" / "wikipedia-en-small", where / "my-language-model")
+    write_configurations(HOW_TO, where)
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(model_folder, "SHIPPED", where / "shipped")
+    for body in blocks(HOW_TO, "sh"):
+        for program, *rest in command_lines(body):
+            if program != "ulmfit" or {NEEDS_THE_HUB, NEEDS_A_STOPPED_RUN} & {*rest}:
+                continue
+            more = ["--overwrite"] if hasattr(settings_of(rest[0]), "overwrite") else []
+            more += SMALL if rest[0] == "pretrain" and "--tokenizer-folder" not in rest else []
+            more += SHAPE if "--tokenizer-folder" in rest else []
+            assert cli.main([*rest, *more]) == 0, (rest, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
