@@ -126,3 +126,5 @@ def main(output: str, checkpoint: str = "", stop: str = "0") -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(0)  # as `python -m ulmfit` ends
