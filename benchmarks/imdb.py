@@ -18,7 +18,16 @@ FEW_LABELS = recipe("few-labels")
 STAGE_TWO = FEW_LABELS.language_model
 SETTINGS = replace(
     FEW_LABELS,
-    language_model=replace(STAGE_TWO, training=replace(STAGE_TWO.training, epochs=1.0)),
+    language_model=replace(
+        STAGE_TWO,
+        training=replace(
+            STAGE_TWO.training,
+            epochs=1.0,
+            optimizer=replace(
+                STAGE_TWO.training.optimizer, learning_rate=2.5e-3, discriminative_factor=1.0
+            ),
+        ),
+    ),
 )
 """Chosen on validation data alone. One pass over the reviews: what a user's hour allows."""
 
