@@ -206,7 +206,7 @@ def test_words_of_a_long_text_are_left_out_together(
     for window in ([0, 1, 2], [3, 4, 5], [6]):
         assert (changes[window] == changes[window[0]]).all()
         rest = words.ids[~np.isin(words.places, window)]
-        found = attribution._answers(model, [rest])[0]
+        found = model.answers_of([rest])[0]
         np.testing.assert_allclose(changes[window].sum(0), whole - found, atol=1e-5)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ulmfit.data.answers import tempered
 from ulmfit.errors import ConfigError
 from ulmfit.explain.scores import answer, frozen
 from ulmfit.explain.words import Words
-from ulmfit.models.reading import TOKEN_BUDGET, in_order
-from ulmfit.models.text_classifier import TextClassifier, answering, member_answers
+from ulmfit.models.reading import in_order
+from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID
 
 FEWEST_STEPS, MOST_STEPS = 16, 512
@@ -61,20 +61,8 @@ def integrated_gradients(
     with frozen(classifier):
         for column, label in enumerate(labels):
             change = float(end[label] - start[label])
-            steps = FEWEST_STEPS
-            while True:
-                found = method.attribute(
-                    vectors,
-                    starts,
-                    target=label,
-                    n_steps=steps,
-                    internal_batch_size=max(1, TOKENS_AT_ONCE // len(words.ids)),
-                )
-                total = sum(float(each.double().sum()) for each in found)
-                allowed = GAP * max(abs(change), SMALLEST_CHANGE * _width(classifier))
-                if abs(total - change) <= allowed or steps >= MOST_STEPS:
-                    break
-                steps *= 2
+            gap = GAP * max(abs(change), SMALLEST_CHANGE * _width(classifier))
+            found = _adding_up(method, vectors, starts, label, change, gap)
             for each, own in zip(found, classifier.members, strict=True):
                 by_time = each[0].double().sum(1).cpu().numpy()
                 reading = in_order([np.arange(len(words.ids))], own.member)[0]
@@ -94,7 +82,7 @@ def occlusion(
     windows = words.places // window
     count = ceil(len(words.words) / window)
     documents = [words.ids, *(words.ids[windows != each] for each in range(count))]
-    answers = _answers(classifier, documents)
+    answers = classifier.answers_of(documents)
     changes = (answers[0] - answers[1:]) / window
     left = len(words.words) - window * (count - 1)
     if count:
@@ -118,25 +106,28 @@ def _vectors(
     return tuple(vectors), tuple(starts)
 
 
-def _answers(
-    classifier: TextClassifier, documents: Sequence[NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """Return the answers [documents, outputs] of documents as ids."""
-    objective = answering(classifier.task)
-    by_member = [
-        member_answers(
-            each.network,
-            objective,
-            in_order(documents, each.member),
-            classifier.bptt,
-            TOKEN_BUDGET,
+def _adding_up(
+    method: Any,
+    vectors: tuple[Tensor, ...],
+    starts: tuple[Tensor, ...],
+    label: int,
+    change: float,
+    gap: float,
+) -> tuple[Tensor, ...]:
+    """Return each member's gradients times the way; steps are doubled until `change` is met."""
+    steps = FEWEST_STEPS
+    while True:
+        found: tuple[Tensor, ...] = method.attribute(
+            vectors,
+            starts,
+            target=label,
+            n_steps=steps,
+            internal_batch_size=max(1, TOKENS_AT_ONCE // vectors[0].shape[1]),
         )
-        for each in classifier.members
-    ]
-    shares = [each.member.weight for each in classifier.members]
-    mean = np.average(by_member, axis=0, weights=shares)
-    task = classifier.task
-    return np.asarray(tempered(task.kind, mean, task.temperature), dtype=np.float64)
+        total = sum(float(each.double().sum()) for each in found)
+        if abs(total - change) <= gap or steps >= MOST_STEPS:
+            return found
+        steps *= 2
 
 
 def _width(classifier: TextClassifier) -> float:

@@ -151,21 +151,34 @@ class TextClassifier:
 
         Memory does not grow with the number of texts.
         """
-        shares = np.array([each.member.weight for each in self.members])
         for block in _blocks(_checked(texts), self.block_texts):
-            by_member = self.member_probabilities(block, token_budget=token_budget)
-            mean = np.average(by_member, axis=0, weights=shares)
-            yield tempered(self.task.kind, mean, self.task.temperature).astype(np.float32)
+            ids = self.tokenizer.encode_batch(block)
+            yield self.answers_of(ids, token_budget=token_budget).astype(np.float32)
+
+    def answers_of(
+        self, documents: Sequence[Ids], *, token_budget: int = TOKEN_BUDGET
+    ) -> NDArray[np.float64]:
+        """Return the answers [documents, outputs] to documents as ids, in forward order."""
+        by_member = self._member_answers(documents, token_budget)
+        shares = np.array([each.member.weight for each in self.members])
+        mean = np.average(by_member, axis=0, weights=shares)
+        return tempered(self.task.kind, mean, self.task.temperature)
 
     def member_probabilities(
         self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
     ) -> list[NDArray[np.float32]]:
         """Return each member's own answers [texts, outputs], before they are averaged."""
-        ids = self.tokenizer.encode_batch(list(_checked(texts)))
+        return self._member_answers(
+            self.tokenizer.encode_batch(list(_checked(texts))), token_budget
+        )
+
+    def _member_answers(
+        self, documents: Sequence[Ids], token_budget: int
+    ) -> list[NDArray[np.float32]]:
         objective = answering(self.task)
         return [
             member_answers(
-                each.network, objective, in_order(ids, each.member), self.bptt, token_budget
+                each.network, objective, in_order(documents, each.member), self.bptt, token_budget
             )
             for each in self.members
         ]

@@ -7,9 +7,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ulmfit.explain.template import render as render_template
 from ulmfit.report.charts import Line, line_chart
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -25,14 +25,11 @@ KEY_MEASURES = {
 
 def render(contents: dict[str, Any]) -> str:
     """Return the page of what `report.contents` gathered."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"number": _number, "words": _words, "listed": _listed}
-    template = environment.get_template(TEMPLATE.name)
     given = {"labels": [], "reliability": [], "coverage": [], **contents}
     measures = [row["measure"] for row in contents["scores"]]
-    return template.render(
+    return render_template(
+        TEMPLATE,
+        {"number": _number, "words": _words, "listed": _listed},
         **given,
         title=f"{contents['model']['name']} on {contents['data']['name']}",
         measures=measures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.folder import check_replaceable, read_config, resolve
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.record import run_record
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.calibration import fit_temperature, fit_thresholds
 from ulmfit.training.device import resolve_device
@@ -46,8 +46,7 @@ def calibrate(config: CalibrateConfig, *, quiet: bool = False) -> str:
     classifier.run = {**classifier.run, "calibrate": record}
     storage = read_config(source).storage
     classifier.save_pretrained(config.output, storage=storage, overwrite=config.overwrite)
-    if (report := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    warn_of(unicode, quiet)
     return "\n".join(_described(results))
 
 

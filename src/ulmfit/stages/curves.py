@@ -11,7 +11,7 @@ from typing import Any
 
 from ulmfit.config.stages import CurvesConfig
 from ulmfit.errors import ConfigError, DataError
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import named_output, whole_file
 
 MEASURES = {"bits_per_byte": "bits per byte", "error": "error"}
 """What is drawn beside the loss: of a language model, of a classifier."""
@@ -43,20 +43,19 @@ def curves(config: CurvesConfig, *, quiet: bool = False) -> Path:
     Raises `ConfigError` if the picture's name does not end in `.png` or matplotlib is missing,
     `DataError` if a log cannot be read or holds nothing to draw.
     """
-    output = check_picture(Path(config.output))
+    output = check_picture(config.output)
     logs = [Path(log) for log in config.logs]
     found = [curve for log in logs for curve in read_log(log, named=len(logs) > 1)]
     draw(found, output)
     return output
 
 
-def check_picture(output: Path) -> Path:
+def check_picture(output: str) -> Path:
     """Return the path of a picture; raises `ConfigError` if it cannot be drawn under that name."""
-    if output.suffix != ".png":
-        raise ConfigError(f"setting 'output': found '{output}'; let its name end in .png")
+    picture = named_output(output, ".png")
     if find_spec("matplotlib") is None:
         raise ConfigError("curves need matplotlib: pip install 'ulmfit[plots]'")
-    return output
+    return picture
 
 
 def draw_run(log: Path, output: Path) -> None:

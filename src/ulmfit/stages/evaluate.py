@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,13 +21,14 @@ from ulmfit.config.stages import EvaluateConfig
 from ulmfit.data.sources import read_documents
 from ulmfit.data.targets import Targets, targets_of
 from ulmfit.data.token_store import open_or_build
-from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.errors import ArtefactError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.language_modelling import evaluate_language_model
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import named_output, whole_file
 from ulmfit.stages.record import describe_machine
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
@@ -43,16 +43,13 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for a wrong setting, bad data, a label the classifier does not know, or
     a damaged model.
     """
-    if config.output is not None and Path(config.output).suffix != ".json":
-        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .json")
-    output = whole_file(Path(config.output)) if config.output is not None else nullcontext()
+    output = None if config.output is None else named_output(config.output, ".json")
     unicode = UnicodeCheck(config.reading.strict)
-    with output as file:
+    with nullcontext() if output is None else whole_file(output) as file:
         results = measure(config, unicode)
         if file is not None:
             _write(file, config, results)
-    if (report := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    warn_of(unicode, quiet)
     return table(results)
 
 

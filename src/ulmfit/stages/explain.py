@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from rich.console import Console
 
@@ -14,11 +13,9 @@ from ulmfit.explain.explanation import Explanation
 from ulmfit.explain.explanation import explain as explanation_of
 from ulmfit.explain.page import html_page, terminal_lines
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import named_output, whole_file
 from ulmfit.text.types import Text
 from ulmfit.training.device import resolve_device
-
-FORMATS = (".html", ".json")
 
 
 def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
@@ -26,21 +23,18 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
 
     Raises `UlmfitError` for a wrong setting, a row that is not there, or a damaged model.
     """
-    if config.output is not None and Path(config.output).suffix not in FORMATS:
-        raise ConfigError(
-            f"setting 'output': found '{config.output}'; let its name end in .html or .json"
-        )
+    output = None if config.output is None else named_output(config.output, ".html", ".json")
     text = _text(config)
     classifier = TextClassifier.from_pretrained(config.model, device=resolve_device(config.device))
     found = explanation_of(classifier, text, method=config.method, labels=config.labels or None)
-    if config.output is None:
+    if output is None:
         console = Console(highlight=False, emoji=False)
         for line in terminal_lines(found):
             console.print(line, soft_wrap=True)
         return None
-    with whole_file(Path(config.output)) as file:
-        file.write(_written(found, Path(config.output).suffix))
-    return config.output
+    with whole_file(output) as file:
+        file.write(_written(found, output.suffix))
+    return str(output)
 
 
 def _text(config: ExplainConfig) -> Text:

@@ -16,7 +16,7 @@ from ulmfit.stages.classifier_training import ClassifierTraining
 from ulmfit.stages.curves import check_picture
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import language_model_task
-from ulmfit.stages.machine import resolve_machine
+from ulmfit.stages.machine import Machine, resolve_machine
 from ulmfit.stages.output_file import whole_file
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.train import read_labelled, text_of
@@ -35,7 +35,7 @@ def find_rate(config: FindRateConfig, *, quiet: bool = False) -> str:
         raise ConfigError(
             f"setting 'lowest': found {config.lowest:g}, but 'highest' is {config.highest:g}"
         )
-    picture = None if config.output is None else check_picture(Path(config.output))
+    picture = None if config.output is None else check_picture(config.output)
     opened = whole_file(picture) if picture else nullcontext()
     with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder, opened as file:
         test = _test(config, Path(folder), quiet)
@@ -69,7 +69,7 @@ def _test(config: FindRateConfig, folder: Path, quiet: bool) -> RateTest:
     stage = config.classifier if config.stage == "classifier" else config.language_model
     with RunFolder(settings, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
-        task = _task(settings, run, config.stage == "classifier")
+        task = _task(settings, run, machine, config.stage == "classifier")
         return find_rates(
             task,
             stage.training.optimizer,
@@ -81,9 +81,8 @@ def _test(config: FindRateConfig, folder: Path, quiet: bool) -> RateTest:
         )
 
 
-def _task(settings: TrainConfig, run: RunFolder, classifier: bool) -> Task:
+def _task(settings: TrainConfig, run: RunFolder, machine: Machine, classifier: bool) -> Task:
     """Return what stage 3 would train on, or stage 2."""
-    machine = resolve_machine(run, settings.classifier.training)
     data = read_labelled(settings, run)
     (model,) = load_for_training(run, settings, settings=settings.language_model)
     model.network.to(machine.device)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from ulmfit.config.stages import GenerateConfig
 from ulmfit.models.language_model import LanguageModel
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
@@ -14,8 +13,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> str:
     """Return the prompt and its continuation. Raises `UlmfitError` for a wrong model or device."""
     unicode = UnicodeCheck()
     prompt = unicode.clean(config.prompt, "--prompt")
-    if (report := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    warn_of(unicode, quiet)
     device = resolve_device(config.device)
     model = LanguageModel.from_pretrained(config.model, device=device)
     return model.generate(

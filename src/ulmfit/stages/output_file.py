@@ -9,10 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from ulmfit.errors import DataError
+from ulmfit.errors import ConfigError, DataError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What the system says when a disk takes no more, whichever file it was."""
+
+
+def named_output(output: str, *suffixes: str) -> Path:
+    """Return the path of a setting `output`; raises `ConfigError` if its ending is another."""
+    if Path(output).suffix not in suffixes:
+        raise ConfigError(
+            f"setting 'output': found '{output}'; let its name end in {' or '.join(suffixes)}"
+        )
+    return Path(output)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
@@ -68,8 +69,7 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
         answers = (_one_by_one if singly else _in_blocks)(model, documents, config.token_budget)
         decide = partial(decisions, model.task, abstain_below=config.abstain_below)
         write(stream, model.task, ((names, decide(p), p) for names, p in answers))
-    if (report := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {report}", file=sys.stderr)
+    warn_of(unicode, quiet)
 
 
 def _in_blocks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,8 +20,9 @@ from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.report.contents import BASELINE, Contents, baseline_answers, compare, describe
 from ulmfit.report.page import render
 from ulmfit.stages.evaluate import finite
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import named_output, whole_file
 from ulmfit.stages.record import describe_machine
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
@@ -33,9 +33,7 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for a wrong setting, bad data, a label the classifier does not know, or
     a model of other labels to compare with.
     """
-    output = Path(config.output)
-    if output.suffix != ".html":
-        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
+    output = named_output(config.output, ".html")
     unicode = UnicodeCheck(config.reading.strict)
     with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
         contents = _contents(config, unicode)
@@ -43,8 +41,7 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
         for miss in contents["misses"]:
             del miss["html"]
         json.dump(contents, data, indent=1, ensure_ascii=False, allow_nan=False)
-    if (told := unicode.report()) and not quiet:
-        print(f"ulmfit: warning: {told}", file=sys.stderr)
+    warn_of(unicode, quiet)
     return str(output)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ulmfit.config.artefact import Member
 from ulmfit.config.stages import VisualizeConfig
 from ulmfit.data.sources import read_documents
-from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.errors import ArtefactError
 from ulmfit.explain import layers
 from ulmfit.explain.layers import exciting_contexts, nearest_words
+from ulmfit.explain.template import render
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import named_output, whole_file
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training.device import resolve_device
 
@@ -29,9 +28,7 @@ def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
 
     Raises `UlmfitError` for a wrong setting, bad data, or a folder without such a member.
     """
-    output = Path(config.output)
-    if output.suffix != ".html":
-        raise ConfigError(f"setting 'output': found '{config.output}'; let its name end in .html")
+    output = named_output(config.output, ".html")
     with whole_file(output) as file:
         file.write(_page(config))
     return str(output)
@@ -41,10 +38,9 @@ def _page(config: VisualizeConfig) -> str:
     encoder, tokenizer, member = _encoder(config)
     documents = read_documents(config.data, config.reading, labelled=False)
     texts = [document.text for document in islice(documents, config.documents)]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template(TEMPLATE.name).render(
+    return render(
+        TEMPLATE,
+        {},
         title=f"What {resolve(config.model).name} learned",
         member=member.direction,
         documents=len(texts),
