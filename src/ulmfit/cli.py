@@ -24,6 +24,7 @@ COMMANDS = {
     "transfer": ("TransferConfig", "ulmfit.stages.transfer", "transfer"),
     "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
     "find-lr": ("FindRateConfig", "ulmfit.stages.find_rate", "find_rate"),
+    "profile": ("ProfileConfig", "ulmfit.stages.profile", "profile_training"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),

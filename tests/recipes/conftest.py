@@ -102,7 +102,7 @@ def killed() -> type[BaseException]:
 @pytest.fixture
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     """Stops a run at a batch, counted from now; returns the part of each batch trained."""
-    train_batch = loop._Run.train_batch
+    train_batch = loop.TrainingRun.train_batch
 
     def install(last: int) -> list[str]:
         trained: list[str] = []
@@ -113,7 +113,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
             trained.append(run.title)
             train_batch(run, batch, place)
 
-        monkeypatch.setattr(loop._Run, "train_batch", counted)
+        monkeypatch.setattr(loop.TrainingRun, "train_batch", counted)
         return trained
 
     return install
@@ -142,7 +142,7 @@ from ulmfit.config import stages
 from ulmfit.config.settings import from_dict
 from ulmfit.training import loop
 
-left, train_batch = int(sys.argv[3]), loop._Run.train_batch
+left, train_batch = int(sys.argv[3]), loop.TrainingRun.train_batch
 
 def counted(*arguments):
     global left
@@ -151,7 +151,7 @@ def counted(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     train_batch(*arguments)
 
-loop._Run.train_batch = counted
+loop.TrainingRun.train_batch = counted
 command, kind = sys.argv[1], getattr(stages, f"{sys.argv[1].capitalize()}Config")
 config = from_dict(kind, json.loads(sys.argv[2]), "test")
 getattr(import_module(f"ulmfit.stages.{command}"), command)(config, quiet=True)

@@ -103,12 +103,12 @@ def note_losses(stop: int) -> list[float]:
     """Return the list that the loop's losses go to; after `stop` of them the process dies."""
     losses: list[float] = []
 
-    def noted(run: loop._Run, loss: float) -> None:
+    def noted(run: loop.TrainingRun, loss: float) -> None:
         losses.append(loss)
         if len(losses) == stop:
             os._exit(9)
 
-    loop._Run.follow_loss = noted  # type: ignore[method-assign, assignment]
+    loop.TrainingRun.follow_loss = noted  # type: ignore[method-assign, assignment]
     return losses
 
 

@@ -41,7 +41,7 @@ class Killed(BaseException):
     pass
 
 def killed_at(last, *arguments):
-    train_batch, done = loop._Run.train_batch, 0
+    train_batch, done = loop.TrainingRun.train_batch, 0
 
     def counted(run, *rest):
         nonlocal done
@@ -50,12 +50,12 @@ def killed_at(last, *arguments):
             raise Killed
         train_batch(run, *rest)
 
-    loop._Run.train_batch = counted
+    loop.TrainingRun.train_batch = counted
     try:
         ulmfit_(*arguments)
         raise AssertionError("the run was not stopped")
     except Killed:
-        loop._Run.train_batch = train_batch
+        loop.TrainingRun.train_batch = train_batch
 
 def stopped_and_resumed(*arguments):
     killed_at(2, *arguments)

@@ -33,6 +33,7 @@ GIVEN = {
     "train": ["--output", "out", "--data", "d.csv"],
     "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
     "find-lr": ["--data", "a.csv"],
+    "profile": ["--data", "a.csv"],
     "report": ["--model", "m", "--data", "d.csv", "--output", "r.html"],
     "visualize": ["--model", "m", "--data", "d.csv", "--output", "v.html"],
     "explain": ["--model", "m", "--text", "a text"],

@@ -380,8 +380,8 @@ class CalibrateConfig:
 
 
 @settings
-class FindRateConfig:
-    """Try learning rates on the data at hand, before training: which learn, which are too high."""
+class TrialConfig:
+    """What is tried on the data at hand, before a training."""
 
     data: str
     """Labelled documents."""
@@ -395,6 +395,20 @@ class FindRateConfig:
 
     direction: Direction = "forward"
     """Which of its members."""
+
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Where text and labels stand in the files."""
+
+    language_model: LanguageModelStage = field(default_factory=LanguageModelStage)
+    """Stage 2."""
+
+    classifier: ClassifierStage = field(default_factory=ClassifierStage)
+    """Stage 3."""
+
+
+@settings
+class FindRateConfig(TrialConfig):
+    """Try learning rates on the data at hand, before training: which learn, which are too high."""
 
     stage: Literal["classifier", "language_model"] = "classifier"
     """What is to be trained."""
@@ -415,14 +429,16 @@ class FindRateConfig:
     output: str | None = None
     """Picture of the losses, a `.png` file; needs the extra `plots`."""
 
-    reading: ReadingConfig = field(default_factory=ReadingConfig)
-    """Where text and labels stand in the files."""
 
-    language_model: LanguageModelStage = field(default_factory=LanguageModelStage)
-    """Stage 2."""
+@settings
+class ProfileConfig(TrialConfig):
+    """Tell where the time of a training goes, on this machine and data, and what to change."""
 
-    classifier: ClassifierStage = field(default_factory=ClassifierStage)
-    """Stage 3."""
+    steps: Annotated[int, Field(ge=1)] = 10
+    """Steps measured of each stage, and of each phase of unfreezing."""
+
+    output: str | None = None
+    """A `.json` file for the figures, besides the printed ones."""
 
 
 @settings

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TextIO
 
-import torch
-
-from ulmfit.config.stages import FindRateConfig, TrainConfig
+from ulmfit.config.stages import FindRateConfig
 from ulmfit.errors import ConfigError, DataError
-from ulmfit.stages.classifier_training import ClassifierTraining
 from ulmfit.stages.curves import check_picture
-from ulmfit.stages.finetune import load_for_training
-from ulmfit.stages.language_modelling import language_model_task
-from ulmfit.stages.machine import Machine, resolve_machine
 from ulmfit.stages.output_file import whole_file
-from ulmfit.stages.run_folder import RunFolder
-from ulmfit.stages.train import read_labelled, text_of
-from ulmfit.training.loop import Task
+from ulmfit.stages.trial import trial
 from ulmfit.training.rate_finder import RateTest, find_rates
 
 FEWEST_POINTS = 10
@@ -37,8 +26,8 @@ def find_rate(config: FindRateConfig, *, quiet: bool = False) -> str:
         )
     picture = None if config.output is None else check_picture(config.output)
     opened = whole_file(picture) if picture else nullcontext()
-    with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder, opened as file:
-        test = _test(config, Path(folder), quiet)
+    with opened as file:
+        test = _test(config, quiet)
         if len(test.rates) < FEWEST_POINTS:
             raise DataError(
                 f"{config.data}: the loss was finite for {len(test.rates)} steps only; lower "
@@ -54,45 +43,19 @@ def find_rate(config: FindRateConfig, *, quiet: bool = False) -> str:
     return "\n".join([*lines, *([str(picture)] if picture else [])])
 
 
-def _test(config: FindRateConfig, folder: Path, quiet: bool) -> RateTest:
-    settings = TrainConfig(
-        data=config.data,
-        unlabelled=config.unlabelled,
-        output=str(folder / "model"),
-        cache=str(folder / "cache"),
-        pretrained=config.pretrained,
-        directions=config.direction,
-        reading=config.reading,
-        language_model=config.language_model,
-        classifier=config.classifier,
-    )
-    stage = config.classifier if config.stage == "classifier" else config.language_model
-    with RunFolder(settings, quiet) as run:
-        machine = resolve_machine(run, config.classifier.training)
-        task = _task(settings, run, machine, config.stage == "classifier")
+def _test(config: FindRateConfig, quiet: bool) -> RateTest:
+    of_classifier = config.stage == "classifier"
+    stage = config.classifier if of_classifier else config.language_model
+    with trial(config, quiet) as ready:
         return find_rates(
-            task,
+            ready.classifier() if of_classifier else ready.language_model(),
             stage.training.optimizer,
             lowest=config.lowest,
             highest=config.highest,
             steps=config.steps,
             last_group_alone=config.last_layer_alone,
-            precision=machine.precision,
+            precision=ready.machine.precision,
         )
-
-
-def _task(settings: TrainConfig, run: RunFolder, machine: Machine, classifier: bool) -> Task:
-    """Return what stage 3 would train on, or stage 2."""
-    data = read_labelled(settings, run)
-    (model,) = load_for_training(run, settings, settings=settings.language_model)
-    model.network.to(machine.device)
-    if classifier:
-        stage = ClassifierTraining(run, [model], settings.classifier, machine)
-        return stage.task_of(model, replace(data, validation=()))
-    text = text_of(settings, data, model.tokenizer, run)
-    assert text is not None  # `skip` is no setting of this command's use
-    torch.manual_seed(settings.language_model.training.seed)
-    return language_model_task(model, settings.language_model, text[0], None)
 
 
 def _draw(test: RateTest, config: FindRateConfig, file: TextIO) -> None:

@@ -136,7 +136,7 @@ def train(
 
     Raises `TrainingError` when the loss stays not finite, `ResumeError` for a damaged checkpoint.
     """
-    run = _Run(task, config, title, precision, log, checkpoint)
+    run = TrainingRun(task, config, title, precision, log, checkpoint)
     run.restore()
     try:
         run.train()
@@ -147,7 +147,7 @@ def train(
     return run.results()
 
 
-class _Run:
+class TrainingRun:
     """A training run: the task with its optimiser, its plan and its progress."""
 
     def __init__(
