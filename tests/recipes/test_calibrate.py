@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from ulmfit.cli import main
+from ulmfit.data.sources import Document
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages import calibrate
 
 from .conftest import made_up_reviews
 
@@ -176,3 +178,19 @@ def test_what_cannot_be_calibrated_is_refused(
     assert main(command) == 3
     assert "few.jsonl: 20 documents, too few to calibrate by; give 50" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_training_says_if_too_few_are_held_out(
+    trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(confusing(100, 1))
+    assert "not calibrated: 10 documents held out, 50 are needed" in capsys.readouterr().err
+    assert read_config(folder).task == TextClassifier.from_pretrained(folder).task
+    trained(confusing(100, 1), "--calibration.documents", "10", "--overwrite")
+    assert "not calibrated" not in capsys.readouterr().err
+
+
+def test_with_many_labels_a_part_of_the_documents_is_fitted_to() -> None:
+    documents = [Document(text=str(i), label="a", where=f"row {i}") for i in range(10)]
+    assert calibrate._at_most(documents, 10) is documents
+    assert [each.text for each in calibrate._at_most(documents, 4)] == ["0", "2", "5", "7"]

@@ -269,12 +269,59 @@ def test_what_is_in_memory_does_not_grow_with_the_stream(classifier: Path) -> No
         for read in range(1, 3 * BLOCK_TEXTS):
             yield Document(text=f"text {read % 9}", label=None, where=f"a.csv, row {read}")
 
-    rows: list[str] = []
+    rows: list[tuple[object, ...]] = []
     for names, block in _in_blocks(TextClassifier.from_pretrained(classifier), documents(), 32_768):
         assert read - len(rows) <= BLOCK_TEXTS
         assert len(names) == len(block)
         rows += names
-    assert rows == [str(row) for row in range(1, 3 * BLOCK_TEXTS)]
+    assert rows == [(row,) for row in range(1, 3 * BLOCK_TEXTS)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_columns_are_kept_in_front_of_the_answers(
+    shell: Shell, classifier: Path, tmp_path: Path, suffix: str
+) -> None:
+    data, output = tmp_path / "in.jsonl", tmp_path / f"out.{suffix}"
+    records: list[dict[str, Any]] = [
+        {"id": 7, "text": "superb, 한국어", "from": None},
+        {"id": "a,b", "text": "awful\nend", "from": [1]},
+    ]
+    data.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    options = ("predict", "--model", classifier, "--data", data, "--output", output)
+    assert shell(*options, "--keep", "id", "text", "from") == 0
+    if suffix == "csv":
+        with output.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0][:5] == ["row", "id", "text", "from", "label"]
+        assert [row[:4] for row in rows[1:]] == [
+            ["1", "7", "superb, 한국어", ""],
+            ["2", "a,b", "awful\nend", "[1]"],
+        ]
+    else:
+        found = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+        assert [(row["id"], row["text"], row["from"]) for row in found] == [
+            (7, "superb, 한국어", None),
+            ("a,b", "awful\nend", "[1]"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (["name"], "no column 'name'"),
+        (["label"], "the predictions have a column 'label' already"),
+        (["id", "id"], "the predictions have a column 'id' already"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_named(
+    shell: Shell, classifier: Path, tmp_path: Path, keep: list[str], message: str
+) -> None:
+    data = tmp_path / "in.csv"
+    data.write_text("id,text,label\n1,fine,good\n")
+    assert shell("predict", "--model", classifier, "--data", data, "--keep", *keep) in (2, 3)
+    assert message in shell.err
+    assert shell("predict", "--model", classifier, "--keep", "id", stdin=b"fine\n") == 2
+    assert "standard input has no columns" in shell.err
 
 
 def test_a_terminal_is_answered_line_by_line(

@@ -628,3 +628,40 @@ def test_a_missing_weight_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lists have no column 'w'"):
         weighted = ReadingConfig(weight_column="w")
         list(read_documents((["x"], ["a"]), weighted, labelled=True, weighted=True))
+
+
+# Delimiters
+
+
+def test_cells_may_stand_between_other_characters(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('text;label\n"one; two";a\nthree, four;b\n')
+    reading = ReadingConfig(delimiter=";")
+    found = [(d.text, d.label) for d in read_documents(path, reading, labelled=True)]
+    assert found == [("one; two", "a"), ("three, four", "b")]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")]
+)
+def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, said: str) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"text{delimiter}label\none{delimiter}a\n")
+    with pytest.raises(DataError) as error:
+        list(read_documents(path, ReadingConfig(), labelled=True))
+    shown = "$'\\t'" if delimiter == "\t" else f"'{delimiter}'"
+    assert str(error.value) == (
+        f"{path}: there is no column 'text', but there would be if cells ended at {said}; "
+        f"give --reading.delimiter {shown}"
+    )
+
+
+def test_columns_are_handed_on_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("id,text,note\n01,one,\n2,two,x\n")
+    found = read_documents(
+        path, ReadingConfig(), labelled=False, kept_columns=("note", "id", "text")
+    )
+    assert [d.kept for d in found] == [("", "01", "one"), ("x", "2", "two")]
+    with pytest.raises(DataError, match=r"no column 'name'.*--keep"):
+        list(read_documents(path, ReadingConfig(), labelled=False, kept_columns=("name",)))

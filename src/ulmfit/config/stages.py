@@ -296,7 +296,7 @@ class CalibrationConfig:
     `f2` weighs recall twice as much as precision, `f0.5` half as much. `none`: 0.5."""
 
     documents: Annotated[int, Field(ge=1)] = 50
-    """With fewer documents than that nothing is fitted."""
+    """With fewer documents than that nothing is fitted, and training says so."""
 
     documents_of_label: Annotated[int, Field(ge=1)] = 5
     """A label that fewer documents have, or lack, keeps the threshold 0.5."""
@@ -505,6 +505,9 @@ class PredictConfig:
 
     output: str = "-"
     """`.csv` or `.jsonl` file of labels and probabilities, or `-` for standard output."""
+
+    keep: tuple[str, ...] = ()
+    """Columns of `data`, such as an id or the text, that are written in front of the answers."""
 
     format: Literal["auto", "csv", "jsonl"] = "auto"
     """Of the output. `auto`: by its name; csv on standard output."""

@@ -27,7 +27,8 @@ _SUFFIXES = {
     ".parquet": "parquet",
     ".txt": "text",
 }
-_DELIMITERS = {",": "comma", "\t": "tab"}
+_DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_OTHER_DELIMITERS = (";", "\t", "|", ",")
 _LARGEST_FIELD = 2**31 - 1  # characters; what a C long holds everywhere
 _PARQUET_ROWS = 256  # rows decoded at a time
 
@@ -42,6 +43,7 @@ class Row(NamedTuple):
 
     extra: object = None
     weight: object = None
+    kept: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class Columns:
 
     extra: str | None = None
     weight: str | None = None
+    kept: tuple[str, ...] = ()
+    """What is handed on as it stands."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the texts, then of labels, the extra column and the weight if asked for."""
-        others = (self.extra, self.weight)
-        return (*self.texts, *self.labels, *(name for name in others if name is not None))
+        """Those of the texts, then what else is asked for, in the order of the fields."""
+        others = (name for name in (self.extra, self.weight) if name is not None)
+        return (*self.texts, *self.labels, *others, *self.kept)
 
     def row(self, where: str, cells: Sequence[object]) -> Row:
         """Return `cells`, which are in the order of `names`, as a row."""
@@ -68,7 +72,7 @@ class Columns:
         label = found if len(found) > 1 else next(iter(found.values()), None)
         extra = next(rest) if self.extra is not None else None
         weight = next(rest) if self.weight is not None else None
-        return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight)
+        return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight, tuple(rest))
 
     def check(self, found: Sequence[str], where: str) -> None:
         """Raise `DataError` unless each column is among those `found`, once."""
@@ -88,6 +92,8 @@ class Columns:
             return "--reading.text-columns"
         if name == self.weight:
             return "--reading.weight-column"
+        if name in self.kept:
+            return "--keep"
         if name not in self.labels:
             return "--validation.column"
         return "--reading.label-column" + "s" * (len(self.labels) > 1)
@@ -100,7 +106,7 @@ def read_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[
     it should be; a file without a single row is an error.
     """
     row = None
-    for row in _READERS[file_format(path, reading)](path, columns, reading.encoding):
+    for row in _READERS[file_format(path, reading)](path, columns, reading):
         yield row
     if row is None:
         raise DataError(f"{path}: holds no documents; check that it was written completely")
@@ -129,13 +135,17 @@ def file_format(path: Path, reading: ReadingConfig) -> str:
     return _SUFFIXES[suffix.lower()]
 
 
-def _csv_rows(path: Path, columns: Columns, encoding: str, delimiter: str = ",") -> Iterator[Row]:
+def _csv_rows(
+    path: Path, columns: Columns, reading: ReadingConfig, usual: str = ","
+) -> Iterator[Row]:
+    delimiter, encoding = reading.delimiter or usual, reading.encoding
     csv.field_size_limit(_LARGEST_FIELD)
     with open_text(path, encoding, newline="") as stream:
         lines = csv.reader(stream, delimiter=delimiter, strict=True)
         row = 0
         try:
             header = [checked(name, f"{path}, header", encoding) for name in next(lines, [])]
+            _check_delimiter(path, header, columns)
             columns.check(header, str(path))
             places = [header.index(name) for name in columns.names]
             for cells in lines:
@@ -147,7 +157,8 @@ def _csv_rows(path: Path, columns: Columns, encoding: str, delimiter: str = ",")
                 if len(cells) != len(header):
                     raise DataError(
                         f"{where} (line {lines.line_num}): {len(cells)} fields where the header "
-                        f"has {len(header)}; quote a field that holds a {_DELIMITERS[delimiter]}"
+                        f"has {len(header)}; quote a field that holds a "
+                        f"{_DELIMITERS.get(delimiter, delimiter)}"
                     )
                 yield columns.row(where, [cells[place] for place in places])
         except csv.Error as error:
@@ -159,12 +170,24 @@ def _csv_rows(path: Path, columns: Columns, encoding: str, delimiter: str = ",")
         raise DataError(f"{path}: a header but no rows; check that it was written completely")
 
 
-def _tsv_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
-    return _csv_rows(path, columns, encoding, delimiter="\t")
+def _check_delimiter(path: Path, header: Sequence[str], columns: Columns) -> None:
+    """Raise `DataError` if the header is one cell that another delimiter would cut as asked."""
+    for other in _OTHER_DELIMITERS if len(header) == 1 else ():
+        if other in header[0] and set(columns.names) <= set(header[0].split(other)):
+            shown = "$'\\t'" if other == "\t" else f"'{other}'"
+            raise DataError(
+                f"{path}: there is no column {columns.names[0]!r}, but there would be if cells "
+                f"ended at {_DELIMITERS[other]}s; "
+                f"give --reading.delimiter {shown}"
+            )
 
 
-def _jsonl_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
-    for where, line in _lines(path, encoding):
+def _tsv_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
+    return _csv_rows(path, columns, reading, usual="\t")
+
+
+def _jsonl_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
+    for where, line in _lines(path, reading.encoding):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -178,13 +201,13 @@ def _jsonl_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
         yield columns.row(where, [record[name] for name in columns.names])
 
 
-def _text_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+def _text_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
     if len(columns.names) > 1:
         raise DataError(
             f"{path}: plain text has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"
         )
-    for where, line in _lines(path, encoding):
+    for where, line in _lines(path, reading.encoding):
         yield Row(where, (line,))
 
 
@@ -198,7 +221,7 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
                 yield where, checked(line, where, encoding)
 
 
-def _parquet_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -236,15 +259,14 @@ def _parquet_cells(array: Sequence[object], path: Path, before: int) -> list[obj
         raise
 
 
-def _folder_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
+def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
     """Each sub-folder is a class, each file in it, sorted by name, a document.
 
     Files beside the sub-folders and names that begin with a dot are left out.
     """
     if not path.is_dir():
         raise DataError(f"{path}: a file, not a folder; leave out --reading.format folder")
-    others = len(columns.labels) > 1 or columns.extra is not None or columns.weight is not None
-    if len(columns.texts) > 1 or others:
+    if len(columns.names) - len(columns.labels) > 1 or len(columns.labels) > 1:
         raise DataError(
             f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"
@@ -260,7 +282,7 @@ def _folder_rows(path: Path, columns: Columns, encoding: str) -> Iterator[Row]:
         if not documents or _visible(label, Path.is_dir):
             raise DataError(f"{label}: the folder of a class must hold documents, a file each")
         for document in documents:
-            yield Row(str(document), (_whole_text(document, encoding),), label.name)
+            yield Row(str(document), (_whole_text(document, reading.encoding),), label.name)
 
 
 def _visible(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
@@ -279,7 +301,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-_READERS: dict[str, Callable[[Path, Columns, str], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Path, Columns, ReadingConfig], Iterator[Row]]] = {
     "csv": _csv_rows,
     "tsv": _tsv_rows,
     "jsonl": _jsonl_rows,

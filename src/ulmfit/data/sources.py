@@ -40,6 +40,9 @@ class Document:
     weight: float = 1.0
     """What it counts in training."""
 
+    kept: tuple[object, ...] = ()
+    """Values of the columns to be handed on: strings, numbers, truth values, or None."""
+
 
 def read_documents(
     source: Any,
@@ -49,6 +52,7 @@ def read_documents(
     unicode: UnicodeCheck | None = None,
     extra_column: str | None = None,
     weighted: bool = False,
+    kept_columns: tuple[str, ...] = (),
 ) -> Iterator[Document]:
     """Yield the documents of `source` in order; files are read in constant memory.
 
@@ -75,8 +79,9 @@ def read_documents(
         (reading.label_columns or (reading.label_column,)) if labelled else (),
         extra_column,
         reading.weight_column if weighted else None,
+        kept_columns,
     )
-    for where, texts, label, extra, weight in _rows(source, columns, reading):
+    for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
         cleaned = tuple(unicode.clean(_as_text(text, where), where) for text in texts)
         yield Document(
             text=cleaned if len(cleaned) > 1 else cleaned[0],
@@ -84,6 +89,7 @@ def read_documents(
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
             weight=1.0 if columns.weight is None else _as_weight(weight, where),
+            kept=tuple(_as_kept(value, where, unicode) for value in kept),
         )
 
 
@@ -134,7 +140,7 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
         return _frame_rows(source, columns)
     several = columns.labels[0] if len(columns.labels) > 1 else None
-    if (name := several or columns.extra or columns.weight) is not None:
+    if name := next(iter((several or columns.extra or columns.weight, *columns.kept)), None):
         raise DataError(f"texts: lists have no column {name!r}; give a file or a data frame")
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str):
         return _pair_rows(*source)
@@ -293,6 +299,15 @@ def _as_weight(value: object, where: str) -> float:
             f"{where}: found {reprlib.repr(value)} as weight; make it a number of 0 or more"
         )
     return weight
+
+
+def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
+    """Return a value that CSV and JSON can hold."""
+    if _is_missing(value):
+        return None
+    if isinstance(value, bool | int | float):
+        return value
+    return unicode.clean(str(value), where)
 
 
 def _is_missing(value: object) -> bool:

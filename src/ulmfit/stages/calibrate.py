@@ -21,6 +21,10 @@ from ulmfit.training.calibration import fit_temperature, fit_thresholds
 from ulmfit.training.device import resolve_device
 from ulmfit.training.scores import scores_for
 
+CELLS = 10_000_000
+"""Documents times labels that are fitted to, at most: with thousands of labels, a part of the
+documents."""
+
 
 def calibrate(config: CalibrateConfig, *, quiet: bool = False) -> str:
     """Write the classifier with the temperature and thresholds fitted; return what they change.
@@ -60,6 +64,7 @@ def calibrate_on(
     if len(documents) < settings.documents or classifier.task.kind == "number":
         return {}
     before = replace(classifier.task, temperature=1.0, thresholds=None)
+    documents = _at_most(documents, CELLS // len(before.labels))
     truth = targets_of(documents, before)
     classifier.task = before
     mean = classifier.predict_proba([document.text for document in documents])
@@ -78,6 +83,13 @@ def calibrate_on(
         scores.add(truth, given)
         measured[f"calibration, {name}"] = scores.results() | {"temperature": each.temperature}
     return measured
+
+
+def _at_most(documents: Sequence[Document], most: int) -> Sequence[Document]:
+    """Return `documents` or, of more than `most`, so many of them, evenly spaced."""
+    if len(documents) <= most:
+        return documents
+    return [documents[len(documents) * place // most] for place in range(most)]
 
 
 def _described(results: dict[str, dict[str, Any]]) -> list[str]:

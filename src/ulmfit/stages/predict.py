@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -40,16 +40,20 @@ SEPARATOR = "|"
 DECIDED = {"single_label": "label", "multi_label": "labels", "number": "number"}
 """What the decision on a document is called, by kind of task."""
 
-Block = tuple[list[str], list[Any], NDArray[np.float32]]
-"""Rows of some documents, what is decided of them, and the answers [documents, outputs]."""
+Names = tuple[object, ...]
+"""The row of a document, and the values of the columns that are kept."""
+
+Block = tuple[list[Names], list[Any], NDArray[np.float32]]
+"""Names of some documents, what is decided of them, and the answers [documents, outputs]."""
 
 
 def predict(config: PredictConfig, *, quiet: bool = False) -> None:
-    """Write row, decision and probabilities of each document of `config.data`, in its order.
+    """Write the decision on each document of `config.data` and its probabilities, in its order.
 
-    A row is a document's number in the file, from 1, or its file in a folder; from standard
-    input every line is a document, empty ones too. A file is written whole or not at all;
-    standard output as it comes, some thousand documents at a time, from a terminal one at a time.
+    In front stand its row and the columns kept. A row is a document's number in the file, from 1,
+    or its file in a folder; from standard input every line is a document, empty ones too. A file is
+    written whole or not at all; standard output as it comes, some thousand documents at a time, or
+    one at a time from a terminal.
 
     Raises `UlmfitError` for a wrong setting, a bad document, a damaged model, or an output that
     cannot be written.
@@ -68,18 +72,20 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
         singly = config.data == STANDARD and sys.stdin.isatty()
         answers = (_one_by_one if singly else _in_blocks)(model, documents, config.token_budget)
         decide = partial(decisions, model.task, abstain_below=config.abstain_below)
-        write(stream, model.task, ((names, decide(p), p) for names, p in answers))
+        _check_kept(config.keep, model.task)
+        named = ("row", *config.keep)
+        write(stream, model.task, named, ((names, decide(p), p) for names, p in answers))
     warn_of(unicode, quiet)
 
 
 def _in_blocks(
     model: TextClassifier, documents: Iterable[Document], token_budget: int
-) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    waiting: deque[str] = deque()
+) -> Iterator[tuple[list[Names], NDArray[np.float32]]]:
+    waiting: deque[Names] = deque()
 
     def texts() -> Iterator[Text]:
         for document in documents:
-            waiting.append(_row(document))
+            waiting.append(_names(document))
             yield document.text
 
     for probabilities in model.predict_blocks(texts(), token_budget=token_budget):
@@ -88,9 +94,9 @@ def _in_blocks(
 
 def _one_by_one(
     model: TextClassifier, documents: Iterable[Document], token_budget: int
-) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+) -> Iterator[tuple[list[Names], NDArray[np.float32]]]:
     for document in documents:
-        yield [_row(document)], model.predict_proba([document.text], token_budget=token_budget)
+        yield [_names(document)], model.predict_proba([document.text], token_budget=token_budget)
 
 
 # Reading
@@ -98,8 +104,15 @@ def _one_by_one(
 
 def _documents(config: PredictConfig, unicode: UnicodeCheck) -> Iterator[Document]:
     if config.data == STANDARD:
+        if config.keep:
+            raise ConfigError(
+                f"setting 'keep': found {', '.join(config.keep)}, but standard input has no "
+                "columns; give a file with --data"
+            )
         return _standard_input(config.reading, unicode)
-    return read_documents(config.data, config.reading, labelled=False, unicode=unicode)
+    return read_documents(
+        config.data, config.reading, labelled=False, unicode=unicode, kept_columns=config.keep
+    )
 
 
 def _standard_input(reading: ReadingConfig, unicode: UnicodeCheck) -> Iterator[Document]:
@@ -129,11 +142,23 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if codec == "utf-8" else codec
 
 
-def _row(document: Document) -> str:
-    return document.where.rpartition(", row ")[2]
+def _names(document: Document) -> Names:
+    row = document.where.rpartition(", row ")[2]
+    return (int(row) if row.isdigit() else row, *document.kept)
 
 
 # Writing
+
+
+def _check_kept(keep: Sequence[str], task: Task) -> None:
+    """Refuse to keep a column that has the name of one that is written."""
+    written = ["row", DECIDED[task.kind], "probabilities", *(f"p_{label}" for label in task.labels)]
+    for name in keep:
+        if name in written or keep.count(name) > 1:
+            raise ConfigError(
+                f"setting 'keep': the predictions have a column '{name}' already; rename it in the "
+                "file, or leave it out"
+            )
 
 
 def _format(config: PredictConfig) -> str:
@@ -158,24 +183,24 @@ def _opened(output: str) -> AbstractContextManager[TextIO]:
     return nullcontext(sys.stdout)
 
 
-def _write_csv(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
+def _write_csv(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterable[Block]) -> None:
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["row", DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
+    rows.writerow([*named, DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
     for block in blocks:
-        for name, decided, p in zip(*block, strict=True):
+        for names, decided, p in zip(*block, strict=True):
             if task.kind == "number":
-                rows.writerow([name, _shown(p[0])])
+                rows.writerow([*names, _shown(p[0])])
             else:
                 cell = SEPARATOR.join(decided) if isinstance(decided, tuple) else decided
-                rows.writerow([name, cell, *map(_shown, p)])
+                rows.writerow([*names, cell, *map(_shown, p)])
         stream.flush()
 
 
-def _write_jsonl(stream: TextIO, task: Task, blocks: Iterable[Block]) -> None:
+def _write_jsonl(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterable[Block]) -> None:
     for block in blocks:
-        for name, decided, p in zip(*block, strict=True):
+        for names, decided, p in zip(*block, strict=True):
             shown = [float(_shown(each)) for each in p]
-            record: dict[str, Any] = {"row": int(name) if name.isdigit() else name}
+            record: dict[str, Any] = dict(zip(named, names, strict=True))
             record[DECIDED[task.kind]] = shown[0] if task.kind == "number" else decided
             if task.labels:
                 record["probabilities"] = dict(zip(task.labels, shown, strict=True))
@@ -187,7 +212,7 @@ def _shown(probability: np.float32) -> str:
     return f"{probability:.7g}"
 
 
-WRITERS: dict[str, Callable[[TextIO, Task, Iterable[Block]], None]] = {
+WRITERS: dict[str, Callable[[TextIO, Task, Sequence[str], Iterable[Block]], None]] = {
     "csv": _write_csv,
     "jsonl": _write_jsonl,
 }

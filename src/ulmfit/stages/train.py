@@ -75,7 +75,10 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
             classifier, measured = stage.train_again(data, further, number, epochs)
             results |= measured
         if processes.is_first():  # which alone writes it
-            results |= calibrate_on(classifier, data.validation, config.calibration)
+            calibrated = calibrate_on(classifier, data.validation, config.calibration)
+            if not calibrated and data.task.kind != "number":
+                run.log.say(_uncalibrated(config, len(data.validation)))
+            results |= calibrated
         resolved = {**machine.record(), "gradient_chunks": stage.gradient_chunks}
         record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = {**models[0].run, "train": record}
@@ -199,6 +202,15 @@ def _held_out(store: TokenStore, training: int, labelled: int) -> np.ndarray:
     """Return the indices of the documents of `store` that the language model is measured on."""
     unlabelled = np.arange(labelled, len(store), HELD_OUT_EVERY)[:HELD_OUT_AT_MOST]
     return np.concatenate([np.arange(training, labelled), unlabelled])
+
+
+def _uncalibrated(config: TrainConfig, held_out: int) -> str:
+    """Say why the probabilities are as the members give them, and what to do about it."""
+    return (
+        f"the probabilities are not calibrated: {held_out} documents held out, "
+        f"{config.calibration.documents} are needed; hold out more (--validation.fraction), or run "
+        "`ulmfit calibrate` on others"
+    )
 
 
 def _described(
