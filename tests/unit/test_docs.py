@@ -139,7 +139,7 @@ def check_command(words: Sequence[str]) -> None:
     elif program.startswith("."):
         assert (ROOT / program).is_file(), program
     else:
-        assert program in ("echo", "source"), program
+        assert program in ("cd", "echo", "source"), program
 
 
 @pytest.mark.parametrize(("path", "block"), every_block("sh"))
@@ -241,8 +241,24 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-"""Its blocks go together, and are run in their order."""
+TUTORIAL, YOUR_TABLE = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "your-table.md"
+"""Their blocks go together, and are run in their order."""
+
+
+def run_in_order(page: Path, where: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all blocks of a page in the folder `where`; the shipped model is a tiny one."""
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(model_folder, "SHIPPED", shipped)
+    write_configurations(page, where)
+    for language, body in re.findall(
+        r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S
+    ):
+        assert language in ("python", "sh", "toml")
+        if language == "python":
+            exec(compile(body, named(page), "exec"), {"__name__": "example"})
+        for program, *rest in command_lines(body) if language == "sh" else ():
+            if program not in ("source", "cd"):
+                assert program == "ulmfit" and cli.main(rest) == 0, rest
 
 
 def test_the_tutorial_runs(
@@ -257,19 +273,37 @@ def test_the_tutorial_runs(
             rows = list(csv.reader(file))[:lines]
         with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(model_folder, "SHIPPED", workspace / "shipped")
-    for language, body in re.findall(
-        r"^```(\w+)\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.M | re.S
-    ):
-        if language == "python":
-            exec(compile(body, named(TUTORIAL), "exec"), {"__name__": "example"})
-        elif language == "sh":
-            for program, *rest in command_lines(body):
-                assert program == "ulmfit" and cli.main(rest) == 0, rest
+    run_in_order(TUTORIAL, tmp_path, workspace / "shipped", monkeypatch)
     assert "Traceback" not in capsys.readouterr().err
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert len((tmp_path / "predictions.csv").read_text("utf-8").splitlines()) == 60
+
+
+def test_the_way_of_a_table_runs(
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def write(name: str, columns: Sequence[str], count: int) -> None:
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(columns)
+            for number in range(count):
+                text = TEXTS[number % len(TEXTS)]
+                team = "accounts" if "bad" in text else "orders"
+                rows.writerow([number, text, team][: len(columns)])
+
+    write("tickets.csv", ("id", "body", "team"), 300)
+    write("more.csv", ("id", "body"), 200)
+    write("incoming.csv", ("id", "body"), 30)
+    run_in_order(YOUR_TABLE, tmp_path, workspace / "shipped", monkeypatch)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "not calibrated" not in said
+    found = list(csv.DictReader((tmp_path / "predictions.csv").read_text("utf-8").splitlines()))
+    assert list(found[0]) == ["row", "id", "label", "p_accounts", "p_orders"]
+    assert [row["id"] for row in found] == [str(number) for number in range(30)]
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 HOW_TO = ROOT / "docs" / "how-to.md"
@@ -311,7 +345,8 @@ def test_the_commands_of_the_guide_run(
 
 
 @pytest.mark.parametrize(
-    ("path", "block"), [each for each in every_block("python") if each.values[0] != TUTORIAL]
+    ("path", "block"),
+    [each for each in every_block("python") if each.values[0] not in (TUTORIAL, YOUR_TABLE)],
 )
 def test_python_runs(
     path: Path,
