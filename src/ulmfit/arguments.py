@@ -58,6 +58,9 @@ COMMON = {
 
 FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
 
+SHORT = {"--strict": "--reading.strict"}
+"""Options that may be given without the class that holds their setting."""
+
 LEADING = "sources"
 """The setting whose option may be left out where its values come first."""
 
@@ -88,6 +91,7 @@ def _given(cls: type, command: str, arguments: Sequence[str]) -> dict[str, Any]:
     options = {"--config": True, **dict.fromkeys(FLAGS, False), **dict(_options(cls))}
     if arguments and not arguments[0].startswith("-") and _option(LEADING) in options:
         arguments = [_option(LEADING), *arguments]
+    arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
     typed_dict: Any = TypedDict
     form = typed_dict(cls.__name__, {**_members(cls, None), **COMMON}, total=False)
     parsed: Any = tyro.cli(

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ulmfit import __doc__ as about
@@ -85,10 +86,18 @@ def _run(arguments: list[str]) -> None:
     try:
         result = getattr(import_module(module), function)(config, quiet=quiet)
     except KeyboardInterrupt:
-        hint = ["go on with the same command and --resume"] if hasattr(config, "resume") else []
+        hint = ["go on with the same command and --resume"] if _can_go_on(config) else []
         raise KeyboardInterrupt(*hint) from None
     if result is not None and os.environ.get("RANK", "0") == "0":  # of several, the first
         print(result)
+
+
+def _can_go_on(config: Any) -> bool:
+    """Tell whether the command left the folder of an interrupted run."""
+    if not hasattr(config, "resume"):
+        return False
+    output = Path(config.output)
+    return output.with_name(f"{output.name}.run").exists()
 
 
 def settings_of(command: str) -> Any:

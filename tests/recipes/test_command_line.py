@@ -236,11 +236,39 @@ def test_a_lone_surrogate_is_replaced_and_told(shell: Shell, classifier: Path) -
 
 
 def test_a_lone_surrogate_is_refused_when_strict(shell: Shell, classifier: Path) -> None:
-    code, message = shell.error("predict", "--model", classifier, "--reading.strict", stdin=LONE)
+    code, message = shell.error("predict", "--model", classifier, "--strict", stdin=LONE)
     assert code == 3
     assert message.startswith(
         "standard input, row 2: not valid Unicode: lone surrogate U+D800 at character 0; "
     )
+
+
+@pytest.mark.parametrize("suffix", ["json", "html"])
+def test_a_lone_surrogate_is_explained_as_what_replaces_it(
+    shell: Shell, classifier: Path, tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"why.{suffix}"
+    command = ("explain", "--model", classifier, "--method", "occlusion", "--output", output)
+    assert shell(*command, "--text", "good \udcff film") == 0
+    assert "the first: --text" in shell.err
+    assert "\ufffd" in output.read_text("utf-8")
+    data = tmp_path / "in.jsonl"
+    data.write_text(json.dumps({"text": "good \ud800 film"}), "utf-8")
+    assert shell(*command, "--data", data) == 0
+    assert f"the first: {data}, row 1" in shell.err
+    assert shell.error(*command, "--data", data, "--strict")[0] == 3
+
+
+def test_several_columns_are_explained_one_after_the_other(
+    shell: Shell, classifier: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "why.json"
+    command = ("explain", "--model", classifier, "--method", "occlusion", "--output", output)
+    assert shell(*command, "--text", "a title", "its text") == 0
+    words = json.loads(output.read_text("utf-8"))["words"]
+    assert [(word["column"], word["word"]) for word in words] == [
+        (0, "a"), (0, "title"), (1, "its"), (1, "text")
+    ]  # fmt: skip
 
 
 def test_broken_bytes_are_refused_by_row(shell: Shell, classifier: Path) -> None:

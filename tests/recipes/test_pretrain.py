@@ -290,9 +290,10 @@ def test_text_that_is_not_unicode_is_replaced_and_told_once(
         (None, {}, "cannot read|no such file"),
         ("", {}, "wiki"),
         ("one\ntwo\n", {}, "batch_size"),
+        ("one\n", {}, "a single document, which is held out"),
         ("one\n", {"training": TrainingConfig(precision="float16")}, "float16 needs a GPU"),
     ],
-    ids=["missing", "empty", "little", "precision"],
+    ids=["missing", "empty", "little", "single", "precision"],
 )
 def test_what_cannot_work_leaves_nothing_behind(
     tmp_path: Path, content: str | None, settings: dict[str, Any], message: str

@@ -391,9 +391,12 @@ def test_what_the_system_refuses_exits_with_1(
 
 
 def test_an_interrupted_training_tells_how_to_go_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     install(monkeypatch, raising(KeyboardInterrupt()))
+    assert error_of(capsys, "train", *GIVEN["train"]) == (130, "interrupted")
+    Path("out.run").mkdir()
     message = "interrupted; go on with the same command and --resume"
     assert error_of(capsys, "train", *GIVEN["train"]) == (130, message)
     assert error_of(capsys, "predict", *GIVEN["predict"]) == (130, "interrupted")

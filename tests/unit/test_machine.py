@@ -13,7 +13,14 @@ from ulmfit.config.stages import OutputConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import ConfigError
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.stages.machine import SHARE_OF_FREE_MEMORY, chunks_in_memory, resolve_machine
+from ulmfit.stages import machine
+from ulmfit.stages.machine import (
+    MOST_CHUNKS,
+    SHARE_OF_FREE_MEMORY,
+    bytes_of_chunk,
+    chunks_in_memory,
+    resolve_machine,
+)
 from ulmfit.stages.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -64,23 +71,29 @@ def test_a_machine_that_is_not_there_is_refused(
 
 
 def test_more_memory_holds_more_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
-    for gigabytes in (0.001, 8, 16, 64):
-        free(monkeypatch, gigabytes)
-        counts.append(chunks_in_memory(PAPER, 32, 70, CPU))
-    assert counts[0] == 1 < counts[1]
-    assert counts[2] == pytest.approx(2 * counts[1], abs=1)
-    assert counts[3] == pytest.approx(8 * counts[1], abs=8)
+    chunk = bytes_of_chunk(PAPER, 32, 70) / SHARE_OF_FREE_MEMORY / 1e9
+    for held, chunks in ((0.1, 1), (1.1, 1), (3.9, 2), (4.1, 4), (9, 8), (1000, MOST_CHUNKS)):
+        free(monkeypatch, held * chunk)
+        assert chunks_in_memory(PAPER, 32, 70, CPU) == chunks
 
 
-def test_larger_chunks_and_batches_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    free(monkeypatch, 64)
-    count = chunks_in_memory(PAPER, 32, 70, CPU)
-    assert chunks_in_memory(PAPER, 64, 70, CPU) == pytest.approx(count / 2, abs=1)
-    assert chunks_in_memory(PAPER, 32, 140, CPU) == pytest.approx(count / 2, abs=1)
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    free(monkeypatch, 100 * bytes_of_chunk(PAPER, 32, 70) / SHARE_OF_FREE_MEMORY / 1e9)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert chunks_in_memory(PAPER, 32, 70, CPU) == MOST_CHUNKS
+    most = 1_000_000 + int(2.5 * bytes_of_chunk(PAPER, 32, 70) / SHARE_OF_FREE_MEMORY)
+    (tmp_path / "memory.max").write_text(f"{most}\n")
+    assert chunks_in_memory(PAPER, 32, 70, CPU) == 2
 
 
-def test_the_estimate_is_about_what_autograd_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_larger_chunks_and_batches_are_fewer() -> None:
+    size = bytes_of_chunk(PAPER, 32, 70)
+    assert bytes_of_chunk(PAPER, 64, 70) == bytes_of_chunk(PAPER, 32, 140) == 2 * size
+
+
+def test_the_estimate_is_about_what_autograd_keeps() -> None:
     """Bytes of the tensors kept for the backward pass, counted by PyTorch's own hook."""
     config = EncoderConfig(vocab_size=50, embedding_size=24, hidden_size=40, layers=3)
     encoder = AWDLSTM(config, Dropout())
@@ -95,8 +108,7 @@ def test_the_estimate_is_about_what_autograd_keeps(monkeypatch: pytest.MonkeyPat
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         outputs, _ = encoder(encoder.embed(torch.zeros(16, 30, dtype=torch.int64)))
-    free(monkeypatch, 1.0)
-    estimate = SHARE_OF_FREE_MEMORY * 1e9 / chunks_in_memory(config, 16, 30, CPU)
+    estimate = bytes_of_chunk(config, 16, 30)
     assert outputs.requires_grad and sum(kept.values()) < 1.2 * estimate
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         assert sum(kept.values()) > 0.7 * estimate

@@ -88,6 +88,19 @@ def test_a_run_that_fails_later_keeps_its_work(tmp_path: Path) -> None:
         assert run.checkpoint("forward").read_bytes() == b"..."
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "standard-input.txt"])
+def test_what_an_interrupted_run_made_first_is_kept(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError), RunFolder(config(tmp_path), quiet=True) as run:
+        (run.path / name).write_text("...")
+        raise DataError("too little text")
+    assert names(tmp_path) == set()
+    with pytest.raises(KeyboardInterrupt), RunFolder(config(tmp_path), quiet=True) as run:
+        (run.path / name).write_text("...")
+        raise KeyboardInterrupt
+    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        assert (run.path / name).read_text() == "..."
+
+
 def test_finished_parts_are_kept_and_their_checkpoints_go(tmp_path: Path) -> None:
     with RunFolder(config(tmp_path), quiet=True) as run:
         assert run.finished("forward") is None

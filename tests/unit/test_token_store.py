@@ -18,10 +18,12 @@ import numpy.typing as npt
 import pytest
 
 from ulmfit.config.data import ReadingConfig
+from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.token_store import TokenStore, fingerprint_files, fingerprint_texts, open_or_build
 from ulmfit.errors import DataError
-from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
 
 Ids = npt.NDArray[np.int64]
 
@@ -38,7 +40,7 @@ TEXTS: list[Text] = [
 class ByteTokenizer(Tokenizer):
     """Ids are bytes + 4."""
 
-    sha256 = "a tokenizer"
+    fingerprint = "a tokenizer"
     vocab_size = 300
 
     def __init__(self, log: Path | None = None, pause: float = 0.0) -> None:
@@ -112,6 +114,7 @@ def test_files_are_as_documented(tmp_path: Path) -> None:
         "text_bytes": store.text_bytes,
         "words": store.words,
         "sha256": hashlib.sha256(tokens).hexdigest(),
+        "unicode": [0, None],
     }
     np.testing.assert_array_equal(np.frombuffer(tokens, "<u2"), store.tokens)
     starts = np.fromfile(folder / "starts.bin", "<u8")
@@ -137,7 +140,7 @@ def test_store_is_reused_until_text_or_tokenizer_change(tmp_path: Path) -> None:
     again = ByteTokenizer()
     assert_holds(build(tmp_path, tokenizer=again), TEXTS)
     assert again.encoded == 0
-    other = type("Other", (ByteTokenizer,), {"sha256": "another tokenizer"})()
+    other = type("Other", (ByteTokenizer,), {"fingerprint": "another tokenizer"})()
     build(tmp_path, tokenizer=other)
     assert other.encoded == len(TEXTS)
     assert_holds(build(tmp_path, ["new"], fingerprint="another text"), ["new"])
@@ -390,3 +393,43 @@ def test_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
 def test_fingerprint_of_an_absent_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv: cannot read the file.*check its path"):
         fingerprint_files([tmp_path / "absent.csv"], ReadingConfig())
+
+
+def test_tokens_that_were_altered_are_made_anew(tmp_path: Path) -> None:
+    build(tmp_path)
+    tokens = only_folder(tmp_path) / "tokens.bin"
+    altered = bytearray(tokens.read_bytes())
+    altered[10] ^= 1
+    tokens.write_bytes(altered)
+    tokenizer = ByteTokenizer()
+    assert_holds(build(tmp_path, tokenizer=tokenizer), TEXTS)
+    assert tokenizer.encoded == len(TEXTS)
+
+
+def test_other_rules_over_the_same_words_are_another_store(tmp_path: Path) -> None:
+    words = [*SPECIAL_TOKENS, "xxmaj", "The", "the"]
+    found = []
+    for rules in ("fastai-2", "none", "fastai-2018"):
+        config = TokenizerConfig(kind="word", rules=rules)
+        tokenizer = Tokenizer.from_words(words, config)
+        found.append(build(tmp_path, ["The"], tokenizer).tokens.tolist())
+    assert len({*map(str, found)}) > 1
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3
+
+
+def test_what_was_no_unicode_is_told_again_where_nothing_is_read(tmp_path: Path) -> None:
+    def read(unicode: UnicodeCheck) -> None:
+        def texts() -> Iterator[Text]:
+            for row, text in enumerate(["fine", "\ud800", "\udfff"], start=1):
+                yield unicode.clean(text, f"a.csv, row {row}")
+
+        open_or_build(texts, "f", ByteTokenizer(), tmp_path, unicode=unicode)
+
+    first, again = UnicodeCheck(), UnicodeCheck()
+    read(first)
+    read(again)
+    assert first.report() == again.report()
+    assert (
+        again.report()
+        == "2 documents not valid Unicode, replaced by U+FFFD; the first: a.csv, row 2"
+    )

@@ -256,7 +256,8 @@ class ClassifierStage:
 
     gradient_chunks: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Gradients flow into this many last chunks of a document; earlier ones still count in the
-    pools. `auto`: as many as the free memory holds, resolved once and kept with the run."""
+    pools. `auto`: as many as half of the free memory holds, a power of two up to 16, resolved once
+    and kept with the run."""
 
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the target spread over all classes; of several labels, between yes and no."""
@@ -530,8 +531,8 @@ class ExplainConfig:
     model: str
     """Folder or hub id of a classifier."""
 
-    text: str | None = None
-    """The document; or `data`, and which of it."""
+    text: tuple[str, ...] = ()
+    """The document, if it has several columns one after the other; or `data`, and which of it."""
 
     data: str | None = None
     """A file of documents."""
@@ -600,6 +601,10 @@ class GenerateConfig:
 
     model: str
     """Folder, shipped name, or hub id of a language model."""
+
+    direction: Direction | None = None
+    """Which of the model's members; without it, its first. One that reads backward continues a text
+    towards its beginning."""
 
     prompt: str = ""
     """The text to continue; read once."""

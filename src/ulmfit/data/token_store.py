@@ -34,6 +34,7 @@ from ulmfit.data.sources import expand
 from ulmfit.errors import DataError
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
+from ulmfit.text.unicode import UnicodeCheck
 
 FORMAT_VERSION = 1
 BLOCK_CHARACTERS = 8_000_000
@@ -113,19 +114,23 @@ def open_or_build(
     tokenizer: Tokenizer,
     cache: Path,
     batch_documents: int = 10_000,
+    unicode: UnicodeCheck | None = None,
 ) -> TokenStore:
     """Return the store of `texts`, built in constant memory unless `cache` holds it already.
 
     `texts()` begins the stream anew; `fingerprint` stands for its content. After each block of at
     most `batch_documents` documents the work is safe on the disk: a build that was killed goes on
     from there. Of several processes that want the same store one builds and the others wait.
+    `unicode` is what cleans the texts as they are read: what it found is kept with the store, and
+    told again where the store is at hand and nothing is read.
 
     Raises `DataError` if there is no text, or if `cache` cannot be written.
     """
-    identity = json.dumps([fingerprint, tokenizer.sha256, FORMAT_VERSION])
+    identity = json.dumps([fingerprint, tokenizer.fingerprint, FORMAT_VERSION])
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     folder = Path(cache) / key
-    store = _open_finished(folder)
+    unicode = unicode or UnicodeCheck()
+    store = _open_finished(folder, unicode)
     if store is not None:
         return store
     lock = FileLock(f"{folder}.lock")
@@ -133,14 +138,16 @@ def open_or_build(
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
-        store = _open_finished(folder)
-        return store if store is not None else _build(texts, tokenizer, folder, batch_documents)
+        store = _open_finished(folder, unicode)
+        if store is not None:
+            return store
+        return _build(texts, tokenizer, folder, batch_documents, unicode)
     finally:
         lock.release()
 
 
-def _open_finished(folder: Path) -> TokenStore | None:
-    """Map the files of a finished store; None if it is absent or not whole."""
+def _open_finished(folder: Path, unicode: UnicodeCheck) -> TokenStore | None:
+    """Map the files of a finished store; None if it is absent, not whole, or altered."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         dtype = np.dtype(manifest["dtype"])
@@ -149,6 +156,9 @@ def _open_finished(folder: Path) -> TokenStore | None:
             return None
         if any((folder / name).stat().st_size != size for name, size in whole.items()):
             return None
+        if _sha256(folder / "tokens.bin") != manifest["sha256"]:
+            return None
+        unicode.replaced, unicode.first = manifest.get("unicode", (0, None))
         starts = _map(folder / "starts.bin", NUMBER)
         sizes = _map(folder / "sizes.bin", NUMBER).reshape(-1, 2)
         return TokenStore(_map(folder / "tokens.bin", dtype), starts, sizes)
@@ -162,14 +172,24 @@ def _map(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.memmap(path, dtype, mode="r"))
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _build(
-    texts: Callable[[], Iterable[Text]], tokenizer: Tokenizer, folder: Path, batch_documents: int
+    texts: Callable[[], Iterable[Text]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    batch_documents: int,
+    unicode: UnicodeCheck,
 ) -> TokenStore:
     building = folder.with_name(f"{folder.name}.building")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65_536 else "<u4")
     progress = _read_progress(building, dtype.itemsize)
     stream = iter(texts())
     if _digest(islice(stream, progress.documents)) != progress.digest:
+        unicode.replaced, unicode.first = 0, None
         progress, stream = _Progress(), iter(texts())
     with _write_errors(building):
         building.mkdir(exist_ok=True)
@@ -182,8 +202,8 @@ def _build(
         shutil.rmtree(building, ignore_errors=True)
         raise DataError("the text given holds no documents; give at least one")
     with _write_errors(building):
-        _finish(building, folder, progress, dtype)
-    store = _open_finished(folder)
+        _finish(building, folder, progress, dtype, unicode)
+    store = _open_finished(folder, unicode)
     if store is None:
         raise DataError(f"{folder}: the token files were altered while they were built; run again")
     return store
@@ -242,12 +262,16 @@ def _append(
     return done
 
 
-def _finish(building: Path, folder: Path, progress: _Progress, dtype: np.dtype[Any]) -> None:
+def _finish(
+    building: Path,
+    folder: Path,
+    progress: _Progress,
+    dtype: np.dtype[Any],
+    unicode: UnicodeCheck,
+) -> None:
     # A build killed in the middle of its last block left more than was recorded.
     for name, size in progress.sizes(dtype.itemsize).items():
         os.truncate(building / name, size)
-    with (building / "tokens.bin").open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     text_bytes, words = _map(building / "sizes.bin", NUMBER).reshape(-1, 2).sum(axis=0)
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -257,7 +281,8 @@ def _finish(building: Path, folder: Path, progress: _Progress, dtype: np.dtype[A
         "tokens": progress.tokens,
         "text_bytes": int(text_bytes),
         "words": int(words),
-        "sha256": sha256,
+        "sha256": _sha256(building / "tokens.bin"),
+        "unicode": [unicode.replaced, unicode.first],
     }
     _write_json(building / "manifest.json", manifest)
     if folder.exists():  # a damaged store

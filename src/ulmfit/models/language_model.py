@@ -189,7 +189,10 @@ def save_language_models(
     if len({model.member.direction for model in models}) < len(models):
         raise ArtefactError(f"{folder}: two members read in the same direction; save one of each")
     for model in models:
-        if model.tokenizer.sha256 != first.tokenizer.sha256 or model.config != first.config:
+        if (
+            model.tokenizer.fingerprint != first.tokenizer.fingerprint
+            or model.config != first.config
+        ):
             raise ArtefactError(f"{folder}: the members' tokenizers or shapes differ")
         member = replace(model.member, prefix=model.member.direction)
         members.append(member)

@@ -14,7 +14,9 @@ from ulmfit.explain.explanation import explain as explanation_of
 from ulmfit.explain.page import html_page, terminal_lines
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
+from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
 
@@ -24,7 +26,9 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     Raises `UlmfitError` for a wrong setting, a row that is not there, or a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".html", ".json")
-    text = _text(config)
+    unicode = UnicodeCheck(config.reading.strict)
+    text = _text(config, unicode)
+    warn_of(unicode, quiet)
     classifier = TextClassifier.from_pretrained(config.model, device=resolve_device(config.device))
     found = explanation_of(classifier, text, method=config.method, labels=config.labels or None)
     if output is None:
@@ -37,16 +41,16 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     return str(output)
 
 
-def _text(config: ExplainConfig) -> Text:
+def _text(config: ExplainConfig, unicode: UnicodeCheck) -> Text:
     """Return the document asked for."""
-    if (config.text is None) == (config.data is None):
+    if bool(config.text) == (config.data is not None):
         raise ConfigError("settings 'text' and 'data': give one of them")
-    if config.text is not None:
-        return config.text
+    if config.text:
+        columns = tuple(unicode.clean(column, "--text") for column in config.text)
+        return columns if len(columns) > 1 else columns[0]
     row = 0
-    for row, document in enumerate(
-        read_documents(config.data, config.reading, labelled=False), start=1
-    ):
+    documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
+    for row, document in enumerate(documents, start=1):
         if row == config.row:
             return document.text
     raise DataError(f"{config.data}: found {row} documents; give a --row up to that")

@@ -94,7 +94,7 @@ def text_store(
         documents = read_many(config.texts, config.reading, labelled=False, unicode=unicode)
         return (document.text for document in documents)
 
-    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
+    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache), unicode=unicode)
     run.log.warn(unicode.report())
     return store
 

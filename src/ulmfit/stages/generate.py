@@ -15,7 +15,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> str:
     prompt = unicode.clean(config.prompt, "--prompt")
     warn_of(unicode, quiet)
     device = resolve_device(config.device)
-    model = LanguageModel.from_pretrained(config.model, device=device)
+    model = LanguageModel.from_pretrained(config.model, direction=config.direction, device=device)
     return model.generate(
         prompt,
         tokens=config.tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -16,6 +17,13 @@ from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
 SHARE_OF_FREE_MEMORY = 0.5
 """Of the memory free at the start, what the activations of one batch may take."""
+
+MOST_CHUNKS = 16
+"""Chunks of a document that get gradients, at most, unless more are asked for: with 70 tokens each,
+more than most documents have."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells the limits of the container."""
 
 
 class Machine(NamedTuple):
@@ -50,19 +58,34 @@ def chunks_in_memory(
 ) -> int:
     """Return how many chunks of [batch_size, bptt] tokens the free memory holds for gradients.
 
-    At least 1. A layer keeps, in float32, its input and output, each with and without dropout,
-    and the workspace of its LSTM, counted as oneDNN's, which is the largest: 7 values a feature,
-    and 8 a feature of the wider of input and output.
+    A power of two, from 1 to `MOST_CHUNKS`, so that what else runs here seldom changes it.
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    chunks = int(SHARE_OF_FREE_MEMORY * free / bytes_of_chunk(encoder, batch_size, bptt))
+    return min(MOST_CHUNKS, 1 << (max(1, chunks).bit_length() - 1))
+
+
+def bytes_of_chunk(encoder: EncoderConfig, batch_size: int, bptt: int) -> int:
+    """Return what is kept for the gradients of a chunk of [batch_size, bptt] tokens, about.
+
+    A layer keeps, in float32, its input and output, each with and without dropout, and the
+    workspace of its LSTM, counted as oneDNN's, which is the largest: 7 values a feature, and 8 a
+    feature of the wider of input and output.
+    """
     sizes = [encoder.hidden_size] * (encoder.layers - 1) + [encoder.embedding_size]
     inputs = [encoder.embedding_size, *sizes[:-1]]
     values = sum(
         2 * below + 9 * size + 8 * max(below, size)
         for below, size in zip(inputs, sizes, strict=True)
     )
-    return max(1, int(SHARE_OF_FREE_MEMORY * free / (4 * values * batch_size * bptt)))
+    return 4 * values * batch_size * bptt
 
 
 def _free_memory() -> int:
-    return int(psutil.virtual_memory().available)
+    """Return the free memory in bytes: the machine's or, if that is less, the container's."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        most, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return max(0, min(free, most - used))

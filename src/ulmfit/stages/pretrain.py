@@ -15,6 +15,7 @@ from ulmfit.config.model import Direction, EncoderConfig, preset
 from ulmfit.config.stages import PretrainConfig, directions_of
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
+from ulmfit.errors import DataError
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.word_vectors import counted_weights
@@ -123,25 +124,39 @@ def _stores(
         held_in, held_out = f"{text} held in", f"{text} held out"
     else:
         held_in, held_out = text, fingerprint_files([config.validation], config.reading)
-    run.check_unchanged("tokenizer", tokenizer.sha256)
+    run.check_unchanged("tokenizer", tokenizer.fingerprint)
     run.check_unchanged("text", f"{held_in}, {held_out}")
     cache, unicode = Path(config.cache), UnicodeCheck(config.reading.strict)
-    training = open_or_build(lambda: _held_in(config, unicode), held_in, tokenizer, cache)
-    validation = open_or_build(lambda: _held_out(config), held_out, tokenizer, cache)
+    training = open_or_build(
+        lambda: _held_in(config, unicode), held_in, tokenizer, cache, unicode=unicode
+    )
     run.log.warn(unicode.report())
+    unicode = UnicodeCheck(config.reading.strict)
+    validation = open_or_build(
+        lambda: _held_out(config, unicode), held_out, tokenizer, cache, unicode=unicode
+    )
+    if config.validation is not None:
+        run.log.warn(unicode.report())
     return training, validation
 
 
 def _held_in(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Iterator[Text]:
     every = HELD_OUT_EVERY if config.validation is None else 0
-    texts = _texts(config.texts, config, unicode)
-    return (text for i, text in enumerate(texts) if not every or i % every)
+    count = 0
+    for count, text in enumerate(_texts(config.texts, config, unicode), start=1):
+        if not every or (count - 1) % every:
+            yield text
+    if every and count == 1:
+        raise DataError(
+            f"{config.texts[0]}: a single document, which is held out to measure on; give more, or "
+            "held-out text with --validation"
+        )
 
 
-def _held_out(config: PretrainConfig) -> Iterator[Text]:
+def _held_out(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Iterator[Text]:
     if config.validation is not None:
-        return _texts([config.validation], config)
-    texts = _texts(config.texts, config)
+        return _texts([config.validation], config, unicode)
+    texts = _texts(config.texts, config, unicode)
     return (text for i, text in enumerate(texts) if i % HELD_OUT_EVERY == 0)
 
 

@@ -93,7 +93,7 @@ class RunFolder:
         """
         if not processes.is_first():
             return
-        if error is not None and not self._can_go_on():
+        if error is not None and not self._can_go_on(error):
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
         refused = error.__cause__ if isinstance(error, ArtefactError) else error
@@ -209,9 +209,16 @@ class RunFolder:
         self.path.mkdir(parents=True)
         _write_atomically(settings, wanted)
 
-    def _can_go_on(self) -> bool:
-        """Tell whether there is anything that `--resume` would spare."""
-        return any(any(self.path.glob(f"*{kind}")) for kind in (CHECKPOINT, FINISHED))
+    def _can_go_on(self, error: BaseException) -> bool:
+        """Tell whether there is anything that `--resume` would spare.
+
+        Of a run that was interrupted, a tokenizer that was trained and what was read from standard
+        input too; of one that failed, they would be as wrong the next time.
+        """
+        kept = [f"*{CHECKPOINT}", f"*{FINISHED}"]
+        if isinstance(error, KeyboardInterrupt):
+            kept += [TOKENIZER, STANDARD_INPUT]
+        return any(any(self.path.glob(name)) for name in kept)
 
     def _is_of_this_run(self, error: OSError) -> bool:
         """Tell whether `error` is a full disk, or about a file of the run or of the artefact."""

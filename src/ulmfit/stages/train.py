@@ -189,7 +189,7 @@ def text_of(
     fingerprint = fingerprint_texts(labelled)
     if config.unlabelled:
         fingerprint += fingerprint_files(config.unlabelled, config.reading)
-    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache))
+    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache), unicode=unicode)
     run.log.warn(unicode.report())
     held_out = _held_out(store, len(data.training), len(labelled))
     if held_out.size == 0:

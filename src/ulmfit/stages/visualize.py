@@ -17,7 +17,9 @@ from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.warning import warn_of
 from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
 TEMPLATE = Path(layers.__file__).with_name("layers.html.jinja")
@@ -30,13 +32,15 @@ def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
     """
     output = named_output(config.output, ".html")
     with whole_file(output) as file:
-        file.write(_page(config))
+        unicode = UnicodeCheck(config.reading.strict)
+        file.write(_page(config, unicode))
+    warn_of(unicode, quiet)
     return str(output)
 
 
-def _page(config: VisualizeConfig) -> str:
+def _page(config: VisualizeConfig, unicode: UnicodeCheck) -> str:
     encoder, tokenizer, member = _encoder(config)
-    documents = read_documents(config.data, config.reading, labelled=False)
+    documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
     texts = [document.text for document in islice(documents, config.documents)]
     return render(
         TEMPLATE,

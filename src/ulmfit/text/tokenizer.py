@@ -153,6 +153,13 @@ class Tokenizer:
         """Hash of the bytes of `tokenizer.json`, in hexadecimal."""
         return hashlib.sha256(self._stored).hexdigest()
 
+    @property
+    def fingerprint(self) -> str:
+        """Stands for all that decides the ids: `tokenizer.json`, the rules and the splitter."""
+        if (self.config.rules, self.config.splitter) == ("none", "pattern"):
+            return self.sha256
+        return f"{self.sha256} {self.config.rules} {self.config.splitter}"
+
     def words(self) -> list[str]:
         """Return the vocabulary as `tokenizer.json` spells it, in the order of the ids."""
         vocabulary = self._library.get_vocab()

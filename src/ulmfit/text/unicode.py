@@ -26,6 +26,7 @@ class UnicodeCheck:
         """Number of documents in which something was replaced."""
         self.first: str | None = None
         """Where the first of them stands."""
+        self._last: str | None = None
 
     def clean(self, text: str, where: str) -> str:
         """Return `text` with lone surrogates replaced by U+FFFD.
@@ -40,8 +41,8 @@ class UnicodeCheck:
                 f"{where}: not valid Unicode: lone surrogate U+{ord(found[0]):04X} at character "
                 f"{found.start()}; mend the text, or leave out --strict to replace it by U+FFFD"
             )
-        self.replaced += 1
-        self.first = self.first or where
+        self.replaced += where != self._last  # of a document's columns, one counts
+        self.first, self._last = self.first or where, where
         return replace_surrogates(text)
 
     def report(self) -> str | None:
