@@ -170,8 +170,8 @@ def test_what_is_not_given_keeps_its_default(command: str, calls: list[tuple[Any
     cls = settings_of(command)
     options = dict(zip(GIVEN[command][::2], GIVEN[command][1::2], strict=True))
     named: dict[str, Any] = {name.removeprefix("--"): value for name, value in options.items()}
-    for several in named.keys() & {"texts", "sources", "logs"}:
-        named[several] = ("a.txt",)
+    for several in named.keys() & {"texts", "sources", "logs", "text"}:
+        named[several] = (named[several],)
     assert calls == [(cls(**named), False)]
 
 
