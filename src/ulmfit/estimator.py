@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,10 +25,16 @@ from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.text.types import Text, columns_of
 
-FILES = ("data", "unlabelled", "output", "cache", "reading", "resume", "overwrite")
-PARAMETERS = ("pretrained", "directions")
-"""Settings of `ulmfit train` that have no place in `settings`: `fit` gives them itself, or they
-are parameters."""
+GIVEN = ("data", "unlabelled", "output", "cache", "reading", "resume", "overwrite")
+NOT_SETTINGS = {
+    **dict.fromkeys((*GIVEN, "classifier.task"), "fit gives it itself"),
+    **dict.fromkeys(("pretrained", "directions"), "it is a parameter of its own"),
+    **dict.fromkeys(
+        ("language_model.training.seed", "classifier.training.seed"),
+        "it is the parameter random_state",
+    ),
+}
+"""Settings of `ulmfit train` that have no place in `settings`, and why."""
 
 
 class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -117,9 +123,9 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> TrainConfig:
         """Return the settings of the run whose files are in `folder`."""
         settings = dict(self.settings or {})
-        for name in settings.keys() & {*FILES, *PARAMETERS}:
-            place = "fit gives it itself" if name in FILES else "it is a parameter of its own"
-            raise ConfigError(f"settings: found '{name}'; leave it out, {place}")
+        for name, place in NOT_SETTINGS.items():
+            if _holds(settings, name.split(".")):
+                raise ConfigError(f"settings: found '{name}'; leave it out, {place}")
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
@@ -200,11 +206,11 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
         Raises `UlmfitError` for wrong settings or data.
         """
         columns = getattr(y, "columns", None)
-        y = np.asarray(y)
+        y = _as_array(y)
         if y.ndim == 2 and y.shape[1] > 1:
             return self._fit_several(X, y, columns, unlabelled, sample_weight)
         y = y.reshape(-1)
-        if y.dtype.kind == "f" and np.any(y % 1):
+        if y.dtype.kind == "f" and np.any(y[np.isfinite(y)] % 1):
             raise DataError("y: found numbers with fractions; give classes, or ULMFiTRegressor")
         labels = y.tolist()
         given = {"task": "single_label", **self._class_weights()}
@@ -295,12 +301,32 @@ class ULMFiTRegressor(RegressorMixin, ULMFiTEstimator):  # type: ignore[misc]
         return self._answers(X)[:, 0]
 
 
+def _as_array(y: Any) -> NDArray[Any]:
+    """Return labels [texts], or a matrix of them [texts, labels], sparse or not."""
+    try:
+        return np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    except ValueError:
+        raise DataError(
+            "y: found lists of different lengths; give several labels a text as a matrix of 0 and "
+            "1, as scikit-learn's MultiLabelBinarizer makes it"
+        ) from None
+
+
 def _by_name(weights: str | Mapping[Any, float]) -> str | dict[str, float]:
     """Return class weights by the labels' names; a word as it is."""
     if isinstance(weights, str):
         return weights
     documents = read_documents(([""] * len(weights), list(weights)), ReadingConfig(), labelled=True)
     return {str(d.label): w for d, w in zip(documents, weights.values(), strict=True)}
+
+
+def _holds(settings: Any, path: Sequence[str]) -> bool:
+    """Tell whether nested settings give the one at `path`."""
+    for name in path:
+        if not isinstance(settings, Mapping) or name not in settings:
+            return False
+        settings = settings[name]
+    return True
 
 
 def _texts(texts: Any) -> Iterator[Text]:

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from ulmfit import ULMFiTClassifier, ULMFiTRegressor
 from ulmfit.errors import ConfigError, DataError, UlmfitError
@@ -172,6 +174,15 @@ def test_several_text_columns(make: Make, data: tuple[list[str], list[str]]) -> 
     np.testing.assert_array_equal(estimator.predict_proba(pairs), estimator.predict_proba(frame))
 
 
+def test_every_text_column_is_read(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = data
+    said = ["the film" if i % 2 else text for i, text in enumerate(texts)]
+    meant = [text if i % 2 else "the film" for i, text in enumerate(texts)]
+    pairs = list(zip(said, meant, strict=True))
+    estimator = make().fit(pairs, labels)
+    assert estimator.score(pairs, labels) > 0.8
+
+
 def test_unlabelled_text_is_read_by_the_language_model(
     make: Make, data: tuple[list[str], list[str]]
 ) -> None:
@@ -204,6 +215,40 @@ def test_inside_other_estimators(make: Make, data: tuple[list[str], list[str]]) 
     assert search.best_estimator_.score(texts, labels) > 0.9
     calibrated = CalibratedClassifierCV(make(), cv=2).fit(texts, labels)
     assert calibrated.score(texts, labels) > 0.8
+
+
+def test_as_the_last_step_of_a_pipeline(make: Make, data: tuple[list[str], list[str]]) -> None:
+    texts, labels = np.array(data[0]), np.array(data[1])
+    upper = FunctionTransformer(np.char.upper)
+    lower = FunctionTransformer(np.char.lower)
+    pipeline = make_pipeline(upper, lower, make())
+    found = cross_val_predict(pipeline, texts, labels, cv=2, method="predict_proba")
+    assert found.shape == (len(texts), 2)
+    assert np.mean(np.array(["bad", "good"])[found.argmax(1)] == labels) > 0.7
+
+
+def test_vectors_do_not_depend_on_their_neighbours(
+    fitted: ULMFiTClassifier, data: tuple[list[str], list[str]]
+) -> None:
+    before = fitted.__dict__.copy()
+    vectors = fitted.transform(data[0])
+    np.testing.assert_allclose(fitted.transform(data[0][::-3]), vectors[::-3], atol=1e-5)
+    fitted.predict(data[0][:3])
+    assert fitted.__dict__ == before
+
+
+def test_labels_of_polars_and_sparse_matrices(
+    make: Make, data: tuple[list[str], list[str]]
+) -> None:
+    texts, labels = data
+    frame = polars.DataFrame({"text": texts, "label": labels})
+    found = make().fit(frame["text"], frame["label"], unlabelled=frame["text"])
+    assert found.classes_.tolist() == ["bad", "good"] and found.score(texts, labels) > 0.9
+    truth = truth_of(texts)[:, :2]
+    several = make().fit(texts, csr_matrix(truth))
+    np.testing.assert_array_equal(
+        several.predict_proba(texts), make().fit(texts, truth).predict_proba(texts)
+    )
 
 
 def truth_of(texts: list[str]) -> Any:
@@ -254,6 +299,20 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({}, "one text", ["a"], "found one string; give a list of texts"),
         ({}, ["a", None], ["x", "y"], "texts, row 2: the text is missing"),
         ({}, ["a", "b"], ["x", None], "texts, row 2: the label is missing"),
+        ({}, ["a", "b"], [1.0, np.nan], "texts, row 2: the label is missing"),
+        ({}, ["a", "b"], [["x"], ["x", "y"]], "y: found lists of different lengths; give"),
+        (
+            {"settings": {"classifier": {"task": "number"}}},
+            ["a", "b"],
+            ["x", "y"],
+            "settings: found 'classifier.task'; leave it out, fit gives it itself",
+        ),
+        (
+            {"settings": {"classifier": {"training": {"seed": 1}}}},
+            ["a", "b"],
+            ["x", "y"],
+            "leave it out, it is the parameter random_state",
+        ),
         ({}, ["a", "b", "c"], ["x", "y"], "texts, row 3: no label, there are only 2"),
         ({}, ["a", "b"], ["x", "x"], "have the label 'x'"),
         ({}, ["a", 5], ["x", "y"], "row 2: found 5 of type int as text"),
