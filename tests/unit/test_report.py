@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,8 +15,9 @@ from ulmfit.config.artefact import Task, TaskKind
 from ulmfit.data.sources import Document
 from ulmfit.data.targets import targets_of
 from ulmfit.report.baseline import TfidfBaseline
-from ulmfit.report.bootstrap import intervals, weighted_measures
+from ulmfit.report.bootstrap import intervals, label_intervals, weighted_measures
 from ulmfit.report.charts import Line, _apart, line_chart
+from ulmfit.report.contents import _tables, baseline_answers, baseline_task
 from ulmfit.report.observed import Observed
 from ulmfit.training.scores import scores_for
 
@@ -63,6 +65,65 @@ def test_with_every_document_once_the_measures_are_the_scores(kind: TaskKind) ->
     assert {name: float(value[0]) for name, value in measured.items()} == pytest.approx(
         expected, rel=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_labels_have_intervals_of_their_own(kind: TaskKind) -> None:
+    found, _, _ = observed(kind)
+    truth, given = found.joined()
+    spread = label_intervals(truth, given)
+    dense_truth, dense_given = truth.toarray(), given.toarray()
+    rng = np.random.default_rng(5)
+    for label, (low, high) in enumerate(spread):
+        both = dense_truth[:, label], dense_given[:, label]
+        assert low <= metrics.f1_score(*both, zero_division=0.0) <= high
+        values = []
+        for _ in range(600):
+            drawn_places = rng.integers(0, len(dense_truth), len(dense_truth))
+            if both[0][drawn_places].any() or both[1][drawn_places].any():
+                pair = both[0][drawn_places], both[1][drawn_places]
+                values.append(metrics.f1_score(*pair, zero_division=0.0))
+        expected = np.percentile(values, [2.5, 97.5]) if values else [0.0, 0.0]
+        assert [low, high] == pytest.approx(list(expected), abs=0.06)
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_the_errors_of_a_label_are_counted(kind: TaskKind) -> None:
+    found, target, answers = observed(kind)
+    scores = scores_for(found.task)
+    scores.add(target, answers)
+    rows = _tables(scores, found, *found.joined())["labels"]
+    truth, given = (each.toarray().astype(bool) for each in found.joined())
+    for row, there, said in zip(rows, truth.T, given.T, strict=True):
+        assert (row["missed"], row["given_wrongly"]) == (
+            (there & ~said).sum(),
+            (said & ~there).sum(),
+        )
+        words = found.words[there]
+        assert row["median_words"] == (np.median(words) if there.any() else None)
+
+
+def test_the_baseline_has_thresholds_of_its_own_where_ours_are_fitted() -> None:
+    task = Task(kind="multi_label", labels=("a", "b"), thresholds=(0.3, 0.6))
+    rng = np.random.default_rng(0)
+    documents = []
+    for row in range(200):
+        there = rng.random(2) < [0.5, 0.1]
+        words = [f"word{i}" for i, is_there in enumerate(there) if is_there and rng.random() < 0.8]
+        labels = tuple(label for label, is_there in zip("ab", there, strict=True) if is_there)
+        documents.append(Document(f"{' '.join(words)} x{rng.integers(9)}", labels, f"row {row}"))
+    found = baseline_task(task, documents)
+    assert found.thresholds not in (None, task.thresholds) and found.temperature == 1.0
+    plain = replace(task, thresholds=None)
+    assert baseline_task(plain, documents) == plain
+    truth = targets_of(documents, plain)
+    answers = baseline_answers(plain, documents, documents)
+    f1 = []
+    for each in (plain, found):
+        scores = scores_for(each)
+        scores.add(truth, answers)
+        f1.append(scores.results()["macro_f1"])
+    assert f1[1] >= f1[0] - 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)

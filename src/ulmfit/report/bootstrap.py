@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ DRAWS, AT_ONCE = 1_000, 50
 SHARE = 0.95
 """Of the draws, within the interval told."""
 
+ENDS = (50 * (1 - SHARE), 50 * (1 + SHARE))
+
 Interval = tuple[float, float]
 
 
@@ -23,19 +26,38 @@ def intervals(
 
     `truth` and `given` are those of `Observed.joined`. The bounds are percentiles.
     """
-    count = len(losses)
-    generator = np.random.default_rng(seed)
     found: dict[str, list[NDArray[np.float64]]] = {}
-    for _ in range(DRAWS // AT_ONCE):
-        drawn = generator.integers(0, count, (AT_ONCE, count))
-        weights = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
+    for weights in _draws(len(losses), seed):
         for name, values in weighted_measures(task, truth, given, losses, weights).items():
             found.setdefault(name, []).append(values)
-    ends = [50 * (1 - SHARE), 50 * (1 + SHARE)]
     return {
-        name: tuple(np.nanpercentile(np.concatenate(values), ends).tolist())
+        name: tuple(np.nanpercentile(np.concatenate(values), ENDS).tolist())
         for name, values in found.items()
     }
+
+
+def label_intervals(truth: Any, given: Any, seed: int = 0) -> list[Interval]:
+    """Return the interval of each label's F1; draws without the label do not count.
+
+    `truth` and `given` are 0 or 1 [documents, labels], sparse.
+    """
+    right = truth.multiply(given)
+    found = []
+    for weights in _draws(truth.shape[0], seed):
+        either = weights @ truth + weights @ given
+        f1 = np.full(either.shape, np.nan)
+        found.append(np.divide(2 * (weights @ right), either, out=f1, where=either > 0))
+    values = np.concatenate(found)
+    values[:, np.isnan(values).all(0)] = 0.0  # a label that is never there and never given
+    return [tuple(ends) for ends in np.nanpercentile(values, ENDS, axis=0).T.tolist()]
+
+
+def _draws(count: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each of `count` documents is drawn, [`AT_ONCE`, documents] at a time."""
+    generator = np.random.default_rng(seed)
+    for _ in range(DRAWS // AT_ONCE):
+        drawn = generator.integers(0, count, (AT_ONCE, count))
+        yield np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
 
 
 def weighted_measures(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import KFold
 
 from ulmfit.config.artefact import Task
 from ulmfit.data.sources import Document
@@ -17,9 +19,10 @@ from ulmfit.explain.page import shaded_text
 from ulmfit.models.card import describe_task
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.report.baseline import TfidfBaseline
-from ulmfit.report.bootstrap import intervals
+from ulmfit.report.bootstrap import intervals, label_intervals
 from ulmfit.report.observed import Miss, Observed
 from ulmfit.text.types import columns_of
+from ulmfit.training.calibration import fit_thresholds
 from ulmfit.training.scores import Scores, scores_for
 
 BASELINE = "TF-IDF and a linear model"
@@ -27,6 +30,9 @@ MOST_CLASSES = 40
 """Of more, the confusion matrix is left out; the pairs most often confused are always told."""
 
 MOST_CONFUSIONS = 20
+MOST_LABELS = 1_000
+"""Of more, the labels' intervals are left out."""
+
 Contents = dict[str, Any]
 
 
@@ -53,7 +59,7 @@ def describe(
         },
         "data": _data(task, observed, truth),
         "scores": _scores(task, scores, observed, truth, given),
-        **scores.tables(),
+        **_tables(scores, observed, truth, given),
         **_confusions(task, truth, given),
         "curves": _curves(classifier.run),
         "misses": [_miss(classifier, miss) for miss in observed.misses()],
@@ -75,6 +81,22 @@ def baseline_answers(
     return model.answers([_plain(document) for document in documents])
 
 
+def baseline_task(task: Task, training: Sequence[Document]) -> Task:
+    """Return `task` as the baseline decides it: thresholds of its own where ours are fitted.
+
+    They are fitted by F1 to answers on a third of `training` from the other two, in turn.
+    """
+    plain = replace(task, temperature=1.0, thresholds=None)
+    if task.thresholds is None:
+        return plain
+    texts, truth = [_plain(document) for document in training], targets_of(training, plain)
+    answers = np.zeros(truth.shape, dtype=np.float32)
+    for others, held_out in KFold(3, shuffle=True, random_state=0).split(texts):
+        model = TfidfBaseline(plain).fit([texts[i] for i in others], truth[others])
+        answers[held_out] = model.answers([texts[i] for i in held_out])
+    return replace(plain, thresholds=fit_thresholds(truth, answers, "f1", least=5))
+
+
 def _plain(document: Document) -> str:
     return "\n".join(columns_of(document.text))
 
@@ -86,11 +108,36 @@ def _data(task: Task, observed: Observed, truth: Any) -> Contents:
         "documents": len(words),
         "words": dict(zip(("least", "10 %", "median", "90 %", "most"), quantiles, strict=True)),
         "numbers": None,
+        "labels_of_document": None,
     }
+    if task.kind == "multi_label":
+        counts = np.bincount(np.diff(truth.indptr)).tolist()
+        data["labels_of_document"] = {str(n): count for n, count in enumerate(counts) if count}
     if task.kind == "number":
         low, middle, high = np.percentile(truth, [0, 50, 100]).tolist()
         data["numbers"] = {"least": low, "median": middle, "most": high}
     return data
+
+
+def _tables(scores: Scores, observed: Observed, truth: Any, given: Any) -> Contents:
+    """Return the tables of the scores; to each label its interval, its errors, and its lengths."""
+    tables: Contents = scores.tables()
+    rows = tables.get("labels", [])
+    if not rows:
+        return tables
+    spread = label_intervals(truth, given) if len(rows) <= MOST_LABELS else None
+    right, columns = np.asarray(truth.multiply(given).sum(0)).ravel(), truth.tocsc()
+    for place, row in enumerate(rows):
+        low, high = (None, None) if spread is None else spread[place]
+        documents = columns.indices[columns.indptr[place] : columns.indptr[place + 1]]
+        row |= {
+            "f1_low": low,
+            "f1_high": high,
+            "missed": int(row["support"] - right[place]),
+            "given_wrongly": int(given[:, [place]].sum() - right[place]),
+            "median_words": float(np.median(observed.words[documents])) if len(documents) else None,
+        }
+    return tables
 
 
 def _scores(

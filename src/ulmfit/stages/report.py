@@ -17,7 +17,14 @@ from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import targets_of
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.report.contents import BASELINE, Contents, baseline_answers, compare, describe
+from ulmfit.report.contents import (
+    BASELINE,
+    Contents,
+    baseline_answers,
+    baseline_task,
+    compare,
+    describe,
+)
 from ulmfit.report.page import render
 from ulmfit.stages.evaluate import finite
 from ulmfit.stages.output_file import named_output, whole_file
@@ -81,7 +88,7 @@ def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
         return {"comparison": rows, "baseline": None, "training": None}
     training = list(read_documents(config.training, config.reading, labelled=True))
     documents = list(_documents(config))
-    plain = replace(task, temperature=1.0, thresholds=None)
+    plain = baseline_task(task, training)
     answers = baseline_answers(plain, training, documents)
     rows.append(compare(BASELINE, plain, answers, targets_of(documents, task)))
     return {
