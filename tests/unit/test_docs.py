@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import csv
 import importlib
+import io
 import json
+import pickle
 import re
 import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -31,6 +34,7 @@ from ulmfit.config.settings import RECIPES, recipes
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.hub import is_on_hub
 from ulmfit.errors import ConfigError
+from ulmfit.interop.fastai_names import to_fastai_2
 from ulmfit.models import folder as model_folder
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
@@ -306,14 +310,19 @@ def test_the_way_of_a_table_runs(
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-HOW_TO = ROOT / "docs" / "how-to.md"
-NEEDS_THE_HUB, NEEDS_A_STOPPED_RUN = "wikipedia-small", "--resume"
+GUIDES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("how-to", "command-line", "format", "fastai")),
+]
+NEEDS_THE_HUB = "wikipedia-small"
 SHAPE = ["--embedding-size", "6", "--hidden-size", "8", "--layers", "2"]
 SMALL = [*SHAPE, "--tokenizer.vocab-size", "300"]
 
 
 @pytest.mark.recipes
-def test_the_commands_of_the_guide_run(
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_commands_of_a_guide_run(
+    page: str,
     workspace: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -322,26 +331,74 @@ def test_the_commands_of_the_guide_run(
     """In their order, on tiny files and models; an output that is there is replaced."""
     where = tmp_path / "guide"
     shutil.copytree(workspace, where)
+    write_guide_files(where)
+    if page == "docs/command-line.md":  # whose table has other columns and labels
+        rows = [f'"a title","{text}",{"spam" if "bad" in text else "ham"}' for text in TEXTS]
+        for name in ("labelled", "unlabelled"):
+            (where / f"{name}.csv").write_text(
+                "\n".join(["title,body,label", *rows]) + "\n", "utf-8"
+            )
+    write_configurations(ROOT / page, where)
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(model_folder, "SHIPPED", where / "shipped")
+    said = ""
+    for body in blocks(ROOT / page, "sh"):
+        for program, *rest in command_lines(body):
+            if program == "echo":
+                said = rest[0]
+            if program != "ulmfit" or NEEDS_THE_HUB in rest:
+                continue
+            monkeypatch.setattr(
+                sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{said}\n".encode() * 9))
+            )
+            assert run_command(rest) == 0, (rest, capsys.readouterr().err)
+
+
+def test_every_block_of_commands_is_run_or_said_why_not() -> None:
+    run = {*GUIDES, named(TUTORIAL), named(YOUR_TABLE)}
+    for path in PAGES:
+        languages = set(re.findall(r"^```(\w+)$", path.read_text("utf-8"), re.M))
+        assert languages <= {"sh", "python", "toml"} | (
+            {"bash"} if named(path) in NOT_RUN else set()
+        )
+        assert "sh" not in languages or named(path) in {*run, *NOT_RUN}, path
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run a command of a guide, with models as small as can be; what is there is replaced."""
+    command, *_ = words
+    if command in ("--help", "--version") or "--help" in words:
+        try:
+            return cli.main(words)
+        except SystemExit as left:
+            return int(left.code or 0)
+    more = ["--overwrite"] if hasattr(settings_of(command), "overwrite") else []
+    if command == "pretrain":
+        more += SHAPE if "--tokenizer-folder" in words else SMALL
+        more += ["--training.batch-size", "2"] if "-" in words else []
+    return cli.main([*words, *more])
+
+
+def write_guide_files(where: Path) -> None:
+    """Write what the guides speak of besides the examples: further tables, files of fastai's."""
     labelled = (where / "labelled.csv").read_text("utf-8")
     for name in ("test", "held-out", "topics", "moods"):
         rows = labelled.splitlines() * (3 if name == "held-out" else 1)
         lines = [rows[0], *(row for row in rows if row != rows[0])]
         (where / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
     (where / "comments.csv").write_text(labelled.replace("pos", "pos|calm"), "utf-8")
+    pairs = [f'"{text}","it is so",{"no" if "bad" in text else "yes"}' for text in TEXTS]
+    (where / "pairs.csv").write_text(
+        "\n".join(["premise,hypothesis,label", *pairs]) + "\n", "utf-8"
+    )
     (where / "wikipedia").mkdir()
     (where / "wikipedia" / "a.txt").write_text("\n".join(TEXTS * 4), "utf-8")
-    shutil.copytree(where / "shipped" / "wikipedia-en-small", where / "my-language-model")
-    write_configurations(HOW_TO, where)
-    monkeypatch.chdir(where)
-    monkeypatch.setattr(model_folder, "SHIPPED", where / "shipped")
-    for body in blocks(HOW_TO, "sh"):
-        for program, *rest in command_lines(body):
-            if program != "ulmfit" or {NEEDS_THE_HUB, NEEDS_A_STOPPED_RUN} & {*rest}:
-                continue
-            more = ["--overwrite"] if hasattr(settings_of(rest[0]), "overwrite") else []
-            more += SMALL if rest[0] == "pretrain" and "--tokenizer-folder" not in rest else []
-            more += SHAPE if "--tokenizer-folder" in rest else []
-            assert cli.main([*rest, *more]) == 0, (rest, capsys.readouterr().err)
+    words = ["xxunk", "xxpad", "xxbos", "xxeos", *sorted({w for t in TEXTS for w in t.split()})]
+    shape = EncoderConfig(vocab_size=len(words), embedding_size=6, hidden_size=8, layers=3)
+    for name in ("lstm_fwd.pth", "lstm_bwd.pth"):
+        state = LanguageModelNetwork(shape, Dropout()).state_dict()
+        torch.save({to_fastai_2(key): value for key, value in state.items()}, where / name)
+    (where / "itos_wt103.pkl").write_bytes(pickle.dumps(words))
 
 
 @pytest.mark.parametrize(
