@@ -25,7 +25,7 @@ import torch
 from torch.distributed.run import get_args_parser
 
 from ulmfit import cli
-from ulmfit.arguments import parse_arguments
+from ulmfit.arguments import SHORT, parse_arguments
 from ulmfit.cli import COMMANDS, settings_of
 from ulmfit.config import artefact
 from ulmfit.config.artefact import Member, Task
@@ -202,6 +202,7 @@ ELSEWHERE = LAUNCHERS | {
     "--quiet",
     "--a.b-c",
     "--reading.no-strict",
+    *SHORT,
 }
 
 
