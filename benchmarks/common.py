@@ -130,6 +130,13 @@ def write_result(name: str, values: dict[str, Any]) -> Path:
     return path
 
 
+def draws_on_file(name: str) -> list[dict[str, Any]]:
+    """Return the draws of `results/NAME.json`, if there is one."""
+    path = RESULTS / f"{name}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return list(found.get("draws", []))
+
+
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """Append `values` as one JSON line, on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)

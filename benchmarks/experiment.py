@@ -1,9 +1,9 @@
 """An experiment: stage two once, then a classifier and the baseline on each draw of labels.
 
-A finished draw is a JSON line in `runs/benchmarks/NAME.jsonl` and is not run again; an
-interrupted one goes on from its checkpoint. The fine-tuned language model of each direction is
-a folder named by all that decides it, and is shared by every draw, and every experiment, with
-the same text and settings.
+A finished draw is a JSON line in `runs/benchmarks/NAME.jsonl`, and stands in the result; it is not
+run again. An interrupted one goes on from its checkpoint. The fine-tuned language model of each
+direction is a folder named by all that decides it, and is shared by every draw, and every
+experiment, with the same text and settings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from common import (
     append_line,
     commit,
     digest,
+    draws_on_file,
     machine,
     mean_and_deviation,
     read_lines,
@@ -130,7 +131,8 @@ def run(experiment: Experiment, options: Namespace) -> None:
     for seed in options.seeds:
         labelled = experiment.draw(seed)
         key = digest([what, seed, labelled])
-        row = next((line for line in read_lines(done_file) if line["key"] == key), None)
+        done = [*read_lines(done_file), *draws_on_file(name)]
+        row = next((line for line in done if line["key"] == key), None)
         if row is None:
             print(f"{name}, seed {seed}", file=sys.stderr)
             row = {"key": key, "seed": seed, "commit": commit(), "machine": machine()}

@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from common import parse, parser, read_texts, write_result
 from fastai_reads import environment
+from workers import Worker, spread
 
 SHOWN = 20
 """Texts with other words that are listed, at most."""
@@ -69,42 +68,7 @@ for line in sys.stdin:
 """
 
 
-class Side:
-    """One of the two, as a process that splits texts when asked."""
-
-    def __init__(self, python: str, program: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [python, "-c", program + WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=environment,
-        )
-        self.versions: dict[str, str | None] = self._read()
-
-    def split(self, texts: Sequence[str]) -> tuple[float, list[list[str]]]:
-        """Return the seconds that splitting took, and the words of each text."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(texts) + "\n")
-        self._process.stdin.flush()
-        answer = self._read()
-        return answer["seconds"], answer["words"]
-
-    def close(self) -> None:
-        """Let the process end."""
-        self._process.communicate()
-
-    def _read(self) -> Any:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit("a process ended early; what it said stands above")
-        return json.loads(line)
-
-
-def compare(texts: Sequence[str], rounds: int, ours: Side, theirs: Side) -> dict[str, Any]:
+def compare(texts: Sequence[str], rounds: int, ours: Worker, theirs: Worker) -> dict[str, Any]:
     """Split `texts` in `rounds` and one more; return seconds, their ratio, and what differs."""
     size = len(texts) // (rounds + 1)
     seconds: dict[str, list[float]] = {"ours": [], "fastai": []}
@@ -114,7 +78,8 @@ def compare(texts: Sequence[str], rounds: int, ours: Side, theirs: Side) -> dict
         both = [("ours", ours), ("fastai", theirs)]
         words = {}
         for name, side in both if number % 2 else reversed(both):
-            took, words[name] = side.split(part)
+            answer = side.ask(part)
+            took, words[name] = answer["seconds"], answer["words"]
             if number:
                 seconds[name].append(took)
         for text, own, their in zip(part, words["ours"], words["fastai"], strict=True):
@@ -136,12 +101,6 @@ def difference(text: str, own: list[str], their: list[str]) -> dict[str, Any]:
     return {"text": text[:80], "ours": own[place : place + 5], "fastai": their[place : place + 5]}
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median, and the smallest and the largest."""
-    named = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 4) for name, value in named.items()}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     options = parser(__doc__)
@@ -156,7 +115,10 @@ def main(arguments: list[str] | None = None) -> None:
     texts = random.Random(0).sample(reviews, wanted)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    sides = Side(sys.executable, OURS), Side(str(environment()), THEIRS)
+    sides = [
+        Worker(python, ["-c", program + WORKER], threads=1)
+        for python, program in ((sys.executable, OURS), (environment(), THEIRS))
+    ]
     result = compare(texts, parsed.rounds, *sides)
     result["packages"] = {"ours": sides[0].versions, "fastai": sides[1].versions}
     for side in sides:
