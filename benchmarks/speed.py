@@ -43,10 +43,8 @@ def compare(sides: Sides, asked: Result, rounds: int, others: dict[str, Result])
 
     `others` are further ways of ours, asked in the same rounds, by name.
     """
-    ways = {
-        **dict.fromkeys(sides, asked),
-        **{name: {**asked, **more} for name, more in others.items()},
-    }
+    further = {name: {**asked, **more} for name, more in others.items()}
+    ways = {**dict.fromkeys(sides, asked), **further}
     found: dict[str, list[Result]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in list(ways) if number % 2 else reversed(list(ways)):
@@ -57,9 +55,7 @@ def compare(sides: Sides, asked: Result, rounds: int, others: dict[str, Result])
         for name, answers in found.items()
     }
     return {
-        "asked": {
-            name: value for name, value in asked.items() if name not in ("texts", "vocabulary")
-        },
+        "asked": {name: value for name, value in asked.items() if name not in TEXTS},
         "a_second": {name: spread(values) for name, values in speeds.items()},
         "over_fastai": {
             name: spread([a / b for a, b in zip(values, speeds["fastai"], strict=True)])
