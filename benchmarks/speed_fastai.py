@@ -1,12 +1,11 @@
 """What `speed.py` times of fastai: run in an environment of its own, without this project."""
 
 import json
-import sys
 import time
-from importlib.metadata import version
 
 import numpy as np
 import torch
+from answering import answer, ids_of
 from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
 from fastai.losses import CrossEntropyLossFlat
@@ -48,12 +47,6 @@ def config_of(base, shape):
     return {**base, **{name: shape[key] for key, name in sizes.items()}}
 
 
-def asked_ids(asked):
-    rng = np.random.default_rng(0)
-    count = asked["batch"] * asked["bptt"] * 40 // 1000 * 1000
-    return (rng.pareto(1.0, count) * 50).astype(np.int64) % (asked["shape"]["vocab_size"] - 10) + 8
-
-
 def fit(learner, steps):
     clock = Clock(steps)
     with learner.no_bar(), learner.no_logging():
@@ -64,9 +57,7 @@ def fit(learner, steps):
 def language_model(asked):
     name = json.dumps(asked)
     if name not in kept:
-        documents = [
-            TensorText(torch.from_numpy(part)) for part in asked_ids(asked).reshape(-1, 1000)
-        ]
+        documents = [TensorText(torch.from_numpy(part)) for part in ids_of(asked).reshape(-1, 1000)]
         loader = LMDataLoader(documents, bs=asked["batch"], seq_len=asked["bptt"], shuffle=True)
         shape = asked["shape"]
         network = get_language_model(
@@ -169,14 +160,9 @@ TASKS = {
 
 
 def main():
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # fastai prints, too
+    """Answer until there is nothing more to read."""
     torch.manual_seed(0)
-    names = ("fastai", "torch", "spacy")
-    print(json.dumps({name: version(name) for name in names}), file=answers, flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        print(json.dumps(TASKS[asked.pop("task")](asked)), file=answers, flush=True)
+    answer(TASKS, ("fastai", "torch", "spacy"))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
+from answering import answer, ids_of
 
 from ulmfit.config.artefact import Member, Task
 from ulmfit.config.data import LanesConfig
@@ -50,7 +49,7 @@ def language_model(asked: dict[str, Any]) -> dict[str, float]:
     name = json.dumps(asked)
     if name not in kept:
         shape = shape_of(asked)
-        ids = np.array(asked_ids(asked), dtype=np.uint32)
+        ids = np.array(ids_of(asked), dtype=np.uint32)
         store = TokenStore(
             ids.ravel(), np.arange(0, ids.size + 1, 1000), np.ones((ids.size // 1000, 2), np.int64)
         )
@@ -69,13 +68,6 @@ def language_model(asked: dict[str, Any]) -> dict[str, float]:
     config = TrainingConfig(optimizer=optimizer, batch_size=asked["batch"])
     (phase,) = profile(kept[name], config, "float32", asked["steps"]).phases
     return {"seconds": sum(phase.seconds.values()), "tokens": phase.tokens}
-
-
-def asked_ids(asked: dict[str, Any]) -> Any:
-    """Ids in lanes of text, few of them frequent: the same for everyone who is asked."""
-    rng = np.random.default_rng(0)
-    count = asked["batch"] * asked["bptt"] * 40 // 1000 * 1000
-    return (rng.pareto(1.0, count) * 50).astype(np.int64) % (asked["shape"]["vocab_size"] - 10) + 8
 
 
 def classifier(asked: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +141,7 @@ def main() -> None:
     """Answer until there is nothing more to read."""
     keep_freed_memory()
     torch.manual_seed(0)
-    print(json.dumps({name: version(name) for name in ("ulmfit", "torch")}), flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        print(json.dumps(TASKS[asked.pop("task")](asked)), flush=True)
+    answer(TASKS, ("ulmfit", "torch"))
 
 
 if __name__ == "__main__":

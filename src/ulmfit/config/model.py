@@ -60,6 +60,12 @@ class EncoderConfig:
     layers: Annotated[int, Field(ge=1)] = 3
     """Number of LSTM layers. Paper: 3."""
 
+    @property
+    def layer_shapes(self) -> list[tuple[int, int]]:
+        """Features of each LSTM's input and output, the lowest first."""
+        sizes = [self.hidden_size] * (self.layers - 1) + [self.embedding_size]
+        return list(zip([self.embedding_size, *sizes[:-1]], sizes, strict=True))
+
 
 PRESETS: dict[Preset, tuple[int, int, int]] = {
     "small": (256, 640, 3),

@@ -28,7 +28,6 @@ _SUFFIXES = {
     ".txt": "text",
 }
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-_OTHER_DELIMITERS = (";", "\t", "|", ",")
 _LARGEST_FIELD = 2**31 - 1  # characters; what a C long holds everywhere
 _PARQUET_ROWS = 256  # rows decoded at a time
 
@@ -172,12 +171,12 @@ def _csv_rows(
 
 def _check_delimiter(path: Path, header: Sequence[str], columns: Columns) -> None:
     """Raise `DataError` if the header is one cell that another delimiter would cut as asked."""
-    for other in _OTHER_DELIMITERS if len(header) == 1 else ():
+    for other, called in _DELIMITERS.items() if len(header) == 1 else ():
         if other in header[0] and set(columns.names) <= set(header[0].split(other)):
             shown = "$'\\t'" if other == "\t" else f"'{other}'"
             raise DataError(
                 f"{path}: there is no column {columns.names[0]!r}, but there would be if cells "
-                f"ended at {_DELIMITERS[other]}s; "
+                f"ended at {called}s; "
                 f"give --reading.delimiter {shown}"
             )
 

@@ -21,7 +21,7 @@ from ulmfit.config.data import ReadingConfig
 from ulmfit.data.formats import Columns, Row, read_rows
 from ulmfit.data.hub import hub_files, is_on_hub
 from ulmfit.errors import ConfigError, DataError
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, text_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 
 
@@ -82,9 +82,8 @@ def read_documents(
         kept_columns,
     )
     for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
-        cleaned = tuple(unicode.clean(_as_text(text, where), where) for text in texts)
         yield Document(
-            text=cleaned if len(cleaned) > 1 else cleaned[0],
+            text=text_of_columns(unicode.clean(_as_text(text, where), where) for text in texts),
             label=_cleaned(_as_label(label, reading, where), where, unicode) if labelled else None,
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,

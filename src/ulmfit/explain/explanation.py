@@ -17,7 +17,7 @@ from ulmfit.explain.attribution import integrated_gradients, occlusion
 from ulmfit.explain.words import Word, Words, split_words
 from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import TextClassifier, answering
-from ulmfit.text.types import Text, columns_of
+from ulmfit.text.types import Text, columns_of, text_of_columns
 from ulmfit.text.unicode import replace_surrogates
 
 Method = Literal["integrated_gradients", "occlusion"]
@@ -98,8 +98,7 @@ def explain(
     A lone surrogate counts as U+FFFD. Raises `ConfigError` for an unknown label, or if captum is
     not installed.
     """
-    columns = tuple(map(replace_surrogates, columns_of(text)))
-    text = columns if len(columns) > 1 else columns[0]
+    text = text_of_columns(map(replace_surrogates, columns_of(text)))
     answers = np.asarray(classifier.predict_proba([text])[0], dtype=np.float64)
     places = _places(classifier.task, answers, labels)
     words = split_words(classifier.tokenizer, text)

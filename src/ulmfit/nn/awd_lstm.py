@@ -120,10 +120,8 @@ class AWDLSTM(nn.Module):
         super().__init__()
         self.config = config
         self.dropout = dropout
-        sizes = [config.hidden_size] * (config.layers - 1) + [config.embedding_size]
-        inputs = [config.embedding_size, *sizes[:-1]]
         self.embedding = Embedding(config.vocab_size, config.embedding_size)
-        self.layers = nn.ModuleList(map(LSTMLayer, inputs, sizes))
+        self.layers = nn.ModuleList(LSTMLayer(*shape) for shape in config.layer_shapes)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state of `batch_size` rows that have read nothing: zeros."""

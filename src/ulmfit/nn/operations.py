@@ -18,10 +18,8 @@ def encoder_operations(config: EncoderConfig, trainable: Collection[int] | None 
     A layer that learns makes the gradients of its matrices; one above another that learns, that of
     its input; either, that of its state at each step. Each costs what its product forward does.
     """
-    sizes = [config.hidden_size] * (config.layers - 1) + [config.embedding_size]
-    inputs = [config.embedding_size, *sizes[:-1]]
     total = 0
-    for place, (below, size) in enumerate(zip(inputs, sizes, strict=True)):
+    for place, (below, size) in enumerate(config.layer_shapes):
         of_input, of_state = 2 * 4 * size * below, 2 * 4 * size * size
         learns = place in (trainable or ())
         passes_on = any(lower < place for lower in trainable or ())

@@ -15,7 +15,7 @@ from ulmfit.explain.page import html_page, terminal_lines
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import named_output, whole_file
 from ulmfit.stages.warning import warn_of
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, text_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
@@ -46,8 +46,7 @@ def _text(config: ExplainConfig, unicode: UnicodeCheck) -> Text:
     if bool(config.text) == (config.data is not None):
         raise ConfigError("settings 'text' and 'data': give one of them")
     if config.text:
-        columns = tuple(unicode.clean(column, "--text") for column in config.text)
-        return columns if len(columns) > 1 else columns[0]
+        return text_of_columns(unicode.clean(column, "--text") for column in config.text)
     row = 0
     documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
     for row, document in enumerate(documents, start=1):

@@ -72,11 +72,8 @@ def bytes_of_chunk(encoder: EncoderConfig, batch_size: int, bptt: int) -> int:
     workspace of its LSTM, counted as oneDNN's, which is the largest: 7 values a feature, and 8 a
     feature of the wider of input and output.
     """
-    sizes = [encoder.hidden_size] * (encoder.layers - 1) + [encoder.embedding_size]
-    inputs = [encoder.embedding_size, *sizes[:-1]]
     values = sum(
-        2 * below + 9 * size + 8 * max(below, size)
-        for below, size in zip(inputs, sizes, strict=True)
+        2 * below + 9 * size + 8 * max(below, size) for below, size in encoder.layer_shapes
     )
     return 4 * values * batch_size * bptt
 
