@@ -1,6 +1,7 @@
 """What both sides of `speed.py` share: each runs in an environment of its own, one without ours."""
 
 import json
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -13,13 +14,19 @@ def ids_of(asked: dict[str, Any]) -> np.ndarray:
     """Return ids of text, few of them frequent: the same for everyone who is asked."""
     rng = np.random.default_rng(0)
     count = asked["batch"] * asked["bptt"] * 40 // 1000 * 1000
-    return (rng.pareto(1.0, count) * 50).astype(np.int64) % (asked["shape"]["vocab_size"] - 10) + 8
+    drawn: np.ndarray = (rng.pareto(1.0, count) * 50).astype(np.int64)
+    return drawn % (int(asked["shape"]["vocab_size"]) - 10) + 8
 
 
 def answer(tasks: dict[str, Callable[..., Any]], packages: Sequence[str]) -> None:
-    """Tell the versions of `packages`, then answer each line of JSON by the task it names."""
+    """Tell the versions of `packages`, then answer each line of JSON by the task it names.
+
+    The answer has the most memory that the process has held so far, too.
+    """
     answers, sys.stdout = sys.stdout, sys.stderr  # fastai prints, too
     print(json.dumps({name: version(name) for name in packages}), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(tasks[asked.pop("task")](asked)), file=answers, flush=True)
+        found = tasks[asked.pop("task")](asked)
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        print(json.dumps({**found, "peak_mb": round(peak_mb, 1)}), file=answers, flush=True)

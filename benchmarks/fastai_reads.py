@@ -6,19 +6,15 @@ fastai is installed into an environment of its own (`runs/fastai`), and run ther
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
-import venv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from common import ROOT, parse, parser, write_result
+from common import parse, parser, write_result
+from environments import FASTAI, fastai_environment
 
-VERSION = "2.8.12"
 BOUND = 1e-5
-ENVIRONMENT = ROOT / "runs" / "fastai"
 
 THEIRS = """
 import pickle, sys
@@ -50,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--model", default="wikipedia-en-small", help="a language model")
     parsed = parse(options, arguments)
-    python = environment()
+    python = fastai_environment()
     with TemporaryDirectory() as name:
         folder = Path(name)
         shape, ours = our_logits(parsed.model, folder)
@@ -60,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         theirs = np.load(folder / "logits.npy")
     difference = float(np.abs(ours - theirs).max())
     result = {
-        "fastai": VERSION,
+        "fastai": FASTAI,
         "model": parsed.model,
         "shape of the logits": list(theirs.shape),
         "largest logit": float(np.abs(theirs).max()),
@@ -70,20 +66,6 @@ def main(arguments: list[str] | None = None) -> None:
     }
     print(json.dumps(result, indent=2))
     write_result("fastai-reads", result)
-
-
-def environment() -> Path:
-    """Return the Python of an environment that has fastai, made if it is not there."""
-    python = ENVIRONMENT / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    if not (ENVIRONMENT / "made").exists():
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        venv.create(ENVIRONMENT, with_pip=True)
-        import torch
-
-        packages = [f"torch=={torch.__version__.partition('+')[0]}", f"fastai=={VERSION}", "spacy"]
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        (ENVIRONMENT / "made").touch()
-    return python
 
 
 def our_logits(name: str, folder: Path) -> tuple[tuple[int, int, int], np.ndarray]:

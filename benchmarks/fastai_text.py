@@ -4,7 +4,7 @@ Each side is a process of its own, both on the same core, never at work at the s
 they get the same reviews, other ones in each round, and return the words and the seconds of
 processor time that these took. The first round is not counted: it reads in what both keep.
 
-fastai is run in the environment of its own that `fastai_reads.py` makes (`runs/fastai`).
+fastai is run in the environment of its own of `environments.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common import parse, parser, read_texts, write_result
-from fastai_reads import environment
+from environments import fastai_environment
 from workers import Worker, spread
 
 SHOWN = 20
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sides = [
         Worker(python, ["-c", program + WORKER], threads=1)
-        for python, program in ((sys.executable, OURS), (environment(), THEIRS))
+        for python, program in ((sys.executable, OURS), (fastai_environment(), THEIRS))
     ]
     result = compare(texts, parsed.rounds, *sides)
     result["packages"] = {"ours": sides[0].versions, "fastai": sides[1].versions}

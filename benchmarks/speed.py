@@ -1,10 +1,11 @@
-"""How fast is this beside fastai, and beside what products of matrices reach on this machine?
+"""How fast is this beside its peers, and beside what products of matrices reach on this machine?
 
-Both are processes of their own with the same number of threads, asked in turns and never at work at
-the same time. Shapes, batches and ids are the same; a pair of rounds gives a ratio. Training is
-timed after two steps, prediction from texts to probabilities with tokenizing counted on both sides.
+Each side is a process of its own with the same number of threads; they are asked in turns and never
+at work at the same time. A pair of rounds gives a ratio. Beside fastai shapes, batches and ids are
+the same; MiniLM, fastText and TF-IDF are asked for the same answers. Training is timed after two
+steps, prediction from texts to probabilities with tokenizing counted on every side.
 
-fastai is run in the environment of its own that `fastai_reads.py` makes (`runs/fastai`).
+The peers run in environments of their own (`environments.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from common import parse, parser, read_labelled, read_texts, write_result
-from fastai_reads import environment
+from environments import fastai_environment, fasttext_environment, minilm_environment
 from workers import Worker, spread
 
 from ulmfit.config.model import EncoderConfig, preset
@@ -34,39 +35,58 @@ SAMPLED = 3_000
 TEXTS = ("texts", "vocabulary")
 """What is asked but not kept in the result."""
 
+OURS = "ours"
+SIDES: dict[str, tuple[Callable[[], Path], str]] = {
+    OURS: (lambda: Path(sys.executable), "speed_ours.py"),
+    "fastai": (fastai_environment, "speed_fastai.py"),
+    "minilm": (minilm_environment, "speed_minilm.py"),
+    "fasttext": (fasttext_environment, "speed_fasttext.py"),
+}
+"""The Python and the program of each side."""
+
 Sides = dict[str, Worker]
 Result = dict[str, Any]
 
 
 def compare(sides: Sides, asked: Result, rounds: int, others: dict[str, Result]) -> Result:
-    """Ask both in turns; return seconds and tokens of each side, and the ratios of the pairs.
+    """Ask all sides in turns; return tokens a second of each, and our ratio to each in the pairs.
 
-    `others` are further ways of ours, asked in the same rounds, by name.
+    `others` are further ways of ours, asked in the same rounds, by name. A side that counts no
+    tokens is given ours: then its tokens a second compare as its texts a second.
     """
-    further = {name: {**asked, **more} for name, more in others.items()}
-    ways = {**dict.fromkeys(sides, asked), **further}
+    ways = {name: (side, asked) for name, side in sides.items()}
+    ways |= {name: (sides[OURS], {**asked, **more}) for name, more in others.items()}
     found: dict[str, list[Result]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in list(ways) if number % 2 else reversed(list(ways)):
-            worker = sides["fastai" if name == "fastai" else "ours"]
-            found[name].append(worker.ask(ways[name]))
+            side, question = ways[name]
+            found[name].append(side.ask(question))
     speeds = {
-        name: [_speed(answer, found["ours"][0]) for answer in answers]
+        name: [_speed(answer, found[OURS][0]) for answer in answers]
         for name, answers in found.items()
     }
     return {
         "asked": {name: value for name, value in asked.items() if name not in TEXTS},
         "a_second": {name: spread(values) for name, values in speeds.items()},
-        "over_fastai": {
-            name: spread([a / b for a, b in zip(values, speeds["fastai"], strict=True)])
-            for name, values in speeds.items()
-            if name != "fastai"
+        "over": {
+            peer: {
+                name: spread([a / b for a, b in zip(values, speeds[peer], strict=True)])
+                for name, values in speeds.items()
+                if ways[name][0] is sides[OURS]
+            }
+            for peer in sides
+            if peer != OURS
         },
+        "peak_mb": {name: found[name][-1]["peak_mb"] for name in sides},
     }
 
 
+def _only(sides: Sides, *peers: str) -> Sides:
+    return {name: side for name, side in sides.items() if name in (OURS, *peers)}
+
+
 def _speed(answer: Result, ours: Result) -> float:
-    """Return tokens a second; of texts, those that ours counts, on both sides."""
+    """Return tokens a second; of texts, those that ours counts, on every side."""
     seconds, tokens = answer["seconds"], answer.get("tokens") or ours.get("tokens")
     if isinstance(seconds, list):
         return sum(tokens) / sum(seconds) if tokens else len(seconds) / sum(seconds)
@@ -85,9 +105,9 @@ def language_model(sides: Sides, options: Namespace, peak: float) -> Result:
             "steps": options.steps,
         }
         ways = {f"ours, {SAMPLED} words": {"sampled_words": SAMPLED}}
-        result = compare(sides, asked, options.rounds, ways)
+        result = compare(_only(sides, "fastai"), asked, options.rounds, ways)
         everything = range(-1, shape.layers)
-        for way, words in (("ours", shape.vocab_size), (f"ours, {SAMPLED} words", SAMPLED)):
+        for way, words in ((OURS, shape.vocab_size), (f"ours, {SAMPLED} words", SAMPLED)):
             operations = encoder_operations(shape, everything) + decoder_operations(
                 shape, words, training=True
             )
@@ -108,23 +128,32 @@ def classifier(sides: Sides, options: Namespace, peak: float) -> Result:
         "lengths": lengths,
         "steps": options.steps,
     }
-    return {"small": compare(sides, asked, options.rounds, {})}
+    return {"small": compare(_only(sides, "fastai"), asked, options.rounds, {})}
 
 
 def prediction(sides: Sides, options: Namespace, peak: float) -> Result:
-    """Texts to probabilities, whole reviews and questions, in bulk and one by one."""
+    """Texts to probabilities, whole reviews and questions, in bulk and one by one.
+
+    Beside fastai with its words and our shape; beside the others as `small` comes, with pieces.
+    """
     reviews = read_texts(options.data / "imdb" / "test.parquet")
-    questions = read_labelled(options.data / "trec" / "train.csv").texts
+    questions = read_labelled(options.data / "trec" / "train.csv").texts[:1_000]
     drawn = random.Random(0).sample(reviews, options.texts + 1_000)
     vocabulary, reviews = drawn[:1_000], drawn[1_000:]
-    shape = {name: value for name, value in _plain(SHAPES["small"]).items() if name != "vocab_size"}
-    given = {"task": "predict", "shape": {**shape, "vocab_size": 1}, "vocabulary": vocabulary}
-    found = {
-        "reviews": compare(sides, {**given, "texts": reviews}, options.rounds, {}),
-        "questions": compare(sides, {**given, "texts": questions[:1_000]}, options.rounds, {}),
-    }
     some = [" ".join(text.split()[:200]) for text in reviews if len(text.split()) >= 200][:10]
-    found["one by one"] = compare(sides, {"task": "one by one", "texts": some}, options.rounds, {})
+    texts = {"reviews": reviews, "questions": questions, "one by one": some}
+    found = {}
+    for tokens, peers in (("words", ("fastai",)), ("pieces", ("minilm", "fasttext"))):
+        given = {"vocabulary": vocabulary, "shape": _plain(SHAPES["small"]), "model": tokens}
+        ways = {"tf-idf": {"model": "tf-idf"}} if tokens == "pieces" else {}
+        for name, asked in texts.items():
+            task = "one by one" if name == "one by one" else "predict"
+            question = {"task": task, **given, "texts": asked}
+            result = compare(_only(sides, *peers), question, options.rounds, ways)
+            found[f"{name}, {tokens}"] = result
+    operations = encoder_operations(SHAPES["small"], ())
+    reached = found["reviews, pieces"]["a_second"][OURS]["median"] * operations
+    found["reviews, pieces"]["share_of_products"] = {OURS: round(reached / peak, 3)}
     return found
 
 
@@ -132,7 +161,8 @@ def tokenizing(sides: Sides, options: Namespace, peak: float) -> Result:
     """Texts to ids: byte-level pieces here, rules and spaCy there."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
     texts = random.Random(0).sample(reviews, options.texts)
-    return {"reviews": compare(sides, {"task": "tokenize", "texts": texts}, options.rounds, {})}
+    asked = {"task": "tokenize", "texts": texts}
+    return {"reviews": compare(_only(sides, "fastai", "minilm"), asked, options.rounds, {})}
 
 
 def start_up(sides: Sides, options: Namespace, peak: float) -> Result:
@@ -177,13 +207,11 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--name", default="speed", help="name of the result")
     parsed = parse(options, arguments)
     sides = {
-        "ours": Worker(sys.executable, [str(HERE / "speed_ours.py")], parsed.threads),
-        "fastai": Worker(environment(), [str(HERE / "speed_fastai.py")], parsed.threads),
+        name: Worker(python(), [str(HERE / script)], parsed.threads)
+        for name, (python, script) in SIDES.items()
     }
     peak = max(
-        sides["ours"].ask({"task": "roofline", "features": shape.hidden_size})[
-            "operations_a_second"
-        ]
+        sides[OURS].ask({"task": "roofline", "features": shape.hidden_size})["operations_a_second"]
         for shape in SHAPES.values()
     )
     result: Result = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from ulmfit.config.stages import ClassifierStage, RegularizationConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.config.training import OptimizerConfig, TrainingConfig
 from ulmfit.data.token_store import TokenStore
+from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.report.baseline import TfidfBaseline
 from ulmfit.stages.classification import ClassificationTask, LabelledIds
 from ulmfit.stages.language_modelling import LanguageModelTask
 from ulmfit.text.tokenizer import Tokenizer
@@ -82,27 +85,40 @@ def classifier(asked: dict[str, Any]) -> dict[str, Any]:
         settings = ClassifierStage(training=training)
         data = LabelledIds(documents, np.arange(len(documents)) % 2)
         kept[name] = ClassificationTask(network, settings, 16, data, None, task), training
-    found = profile(*kept[name], "float32", asked["steps"])
+    learner, training = kept[name]
+    found = profile(learner, training, "float32", asked["steps"])
     seconds = [sum(phase.seconds.values()) for phase in found.phases]
     return {"seconds": seconds, "tokens": [phase.tokens for phase in found.phases]}
 
 
+def classifier_of(asked: dict[str, Any]) -> Callable[[list[str]], Any]:
+    """Return what gives probabilities: of untrained weights, over words or pieces, or TF-IDF."""
+    vocabulary = asked["vocabulary"]
+    if asked["model"] == "tf-idf":
+        truth = np.arange(len(vocabulary)) % 2
+        return TfidfBaseline(Task(labels=("a", "b"))).fit(vocabulary, truth).answers
+    if asked["model"] == "words":
+        config = TokenizerConfig(kind="word", rules="fastai-2")
+        tokenizer = Tokenizer.train(vocabulary, config)
+    else:
+        tokenizer = LanguageModel.from_pretrained("wikipedia-en-small").tokenizer
+    kept[f"tokenizer of {asked['model']}"] = tokenizer
+    shape = EncoderConfig(**{**asked["shape"], "vocab_size": tokenizer.vocab_size})
+    network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
+    member = ClassifierMember(FORWARD, network)
+    task, head = Task(labels=("a", "b")), ClassifierHeadConfig()
+    return TextClassifier([member], tokenizer, task, head=head).predict_proba
+
+
 def predict(asked: dict[str, Any]) -> dict[str, Any]:
     """Seconds from texts to probabilities, tokenizing counted."""
-    if "model" not in kept:
-        tokenizer = Tokenizer.train(
-            asked["vocabulary"], TokenizerConfig(kind="word", rules="fastai-2")
-        )
-        shape = EncoderConfig(**{**asked["shape"], "vocab_size": tokenizer.vocab_size})
-        network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
-        member = ClassifierMember(FORWARD, network)
-        kept["model"] = TextClassifier(
-            [member], tokenizer, Task(labels=("a", "b")), head=ClassifierHeadConfig()
-        )
-    model, texts = kept["model"], asked["texts"]
-    tokens = sum(map(len, model.tokenizer.encode_batch(texts)))
+    name, texts = asked["model"], asked["texts"]
+    if name not in kept:
+        kept[name] = classifier_of(asked)
+    tokenizer = kept.get(f"tokenizer of {name}")
+    tokens = sum(map(len, tokenizer.encode_batch(texts))) if tokenizer else 0
     began = time.perf_counter()
-    model.predict_proba(texts)
+    kept[name](texts)
     return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 
@@ -111,19 +127,17 @@ def one_by_one(asked: dict[str, Any]) -> dict[str, Any]:
     seconds = []
     for text in asked["texts"]:
         began = time.perf_counter()
-        kept["model"].predict([text])
+        kept[asked["model"]]([text])
         seconds.append(time.perf_counter() - began)
     return {"seconds": seconds}
 
 
 def tokenize(asked: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of encoding texts with the shipped model's byte-level pieces, and with words."""
-    if "pieces" not in kept:
-        from ulmfit import LanguageModel
-
-        kept["pieces"] = LanguageModel.from_pretrained("wikipedia-en-small").tokenizer
+    """Seconds of encoding texts with the shipped model's byte-level pieces."""
+    if "tokenizer" not in kept:
+        kept["tokenizer"] = LanguageModel.from_pretrained("wikipedia-en-small").tokenizer
     began = time.perf_counter()
-    tokens = sum(map(len, kept["pieces"].encode_batch(asked["texts"])))
+    tokens = sum(map(len, kept["tokenizer"].encode_batch(asked["texts"])))
     return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 
