@@ -48,6 +48,17 @@ Sides = dict[str, Worker]
 Result = dict[str, Any]
 
 
+def start(threads: int) -> Sides:
+    """Start every side; a peer that cannot be installed here is told and left out."""
+    sides = {}
+    for name, (python, script) in SIDES.items():
+        try:
+            sides[name] = Worker(python(), [str(HERE / script)], threads)
+        except subprocess.CalledProcessError as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+    return sides
+
+
 def compare(sides: Sides, asked: Result, rounds: int, others: dict[str, Result]) -> Result:
     """Ask all sides in turns; return tokens a second of each, and our ratio to each in the pairs.
 
@@ -206,10 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--name", default="speed", help="name of the result")
     parsed = parse(options, arguments)
-    sides = {
-        name: Worker(python(), [str(HERE / script)], parsed.threads)
-        for name, (python, script) in SIDES.items()
-    }
+    sides = start(parsed.threads)
     peak = max(
         sides[OURS].ask({"task": "roofline", "features": shape.hidden_size})["operations_a_second"]
         for shape in SHAPES.values()
