@@ -38,8 +38,8 @@ SETTINGS = replace(
         ),
     ),
 )
-"""Chosen on validation data alone. One pass over the reviews: what a user's hour allows. Reviews are
-long and an epoch of them dear: half the epochs of the recipe, in smaller batches, at twice the rate.
+"""Chosen on validation data alone. One pass over the reviews: what a user's hour allows. Reviews
+are long and an epoch is dear: half the epochs of the recipe, smaller batches, twice the rate.
 """
 
 
