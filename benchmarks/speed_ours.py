@@ -12,27 +12,22 @@ import torch
 from answering import answer, ids_of
 
 from ulmfit.config.artefact import Member, Task
-from ulmfit.config.data import LanesConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
     ClassifierHeadConfig,
-    Dropout,
     EncoderConfig,
 )
-from ulmfit.config.stages import ClassifierStage, RegularizationConfig
 from ulmfit.config.text import TokenizerConfig
-from ulmfit.config.training import OptimizerConfig, TrainingConfig
-from ulmfit.data.token_store import TokenStore
 from ulmfit.models.language_model import LanguageModel
-from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
+from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.report.baseline import TfidfBaseline
-from ulmfit.stages.classification import ClassificationTask, LabelledIds
-from ulmfit.stages.language_modelling import LanguageModelTask
+from ulmfit.stages.made_up import classifier_training, language_model_training
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.profiling import products_a_second, profile
 
+CPU = torch.device("cpu")
 FORWARD = Member(direction="forward", prefix="forward")
 kept: dict[str, Any] = {}
 """What was made for a task, by its name."""
@@ -43,7 +38,7 @@ def shape_of(asked: dict[str, Any]) -> EncoderConfig:
 
 
 def roofline(asked: dict[str, Any]) -> dict[str, float]:
-    rate = products_a_second(torch.device("cpu"), "float32", asked["features"], seconds=2.0)
+    rate = products_a_second(CPU, "float32", asked["features"], seconds=2.0)
     return {"operations_a_second": rate}
 
 
@@ -51,25 +46,16 @@ def language_model(asked: dict[str, Any]) -> dict[str, float]:
     """Seconds of `steps` steps; the network is made at the first call."""
     name = json.dumps(asked)
     if name not in kept:
-        shape = shape_of(asked)
-        ids = np.array(ids_of(asked), dtype=np.uint32)
-        store = TokenStore(
-            ids.ravel(), np.arange(0, ids.size + 1, 1000), np.ones((ids.size // 1000, 2), np.int64)
+        kept[name] = language_model_training(
+            ids_of(asked),
+            shape_of(asked),
+            CPU,
+            batch_size=asked["batch"],
+            bptt=asked["bptt"],
+            sampled_words=asked.get("sampled_words", 0),
         )
-        kept[name] = LanguageModelTask(
-            LanguageModelNetwork(shape, Dropout()),
-            FORWARD,
-            LanesConfig(bptt=asked["bptt"], variable_bptt=False),
-            RegularizationConfig(),
-            asked["batch"],
-            0,
-            (store, None),
-            None,
-            asked.get("sampled_words", 0),
-        )
-    optimizer = OptimizerConfig(discriminative_factor=1.0)
-    config = TrainingConfig(optimizer=optimizer, batch_size=asked["batch"])
-    (phase,) = profile(kept[name], config, "float32", asked["steps"]).phases
+    task, training = kept[name]
+    (phase,) = profile(task, training, "float32", asked["steps"]).phases
     return {"seconds": sum(phase.seconds.values()), "tokens": phase.tokens}
 
 
@@ -77,16 +63,11 @@ def classifier(asked: dict[str, Any]) -> dict[str, Any]:
     """Seconds of `steps` batches at each step of gradual unfreezing."""
     name = json.dumps(asked["shape"])
     if name not in kept:
-        shape, task = shape_of(asked), Task(labels=("a", "b"))
-        network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
-        rng = np.random.default_rng(0)
+        shape, rng = shape_of(asked), np.random.default_rng(0)
         documents = [rng.integers(8, shape.vocab_size, n) for n in asked["lengths"]]
-        training = TrainingConfig(epochs=10.0, batch_size=asked["batch"], unfreezing="gradual")
-        settings = ClassifierStage(training=training)
-        data = LabelledIds(documents, np.arange(len(documents)) % 2)
-        kept[name] = ClassificationTask(network, settings, 16, data, None, task), training
-    learner, training = kept[name]
-    found = profile(learner, training, "float32", asked["steps"])
+        kept[name] = classifier_training(documents, shape, CPU, batch_size=asked["batch"])
+    task, training = kept[name]
+    found = profile(task, training, "float32", asked["steps"])
     seconds = [sum(phase.seconds.values()) for phase in found.phases]
     return {"seconds": seconds, "tokens": [phase.tokens for phase in found.phases]}
 

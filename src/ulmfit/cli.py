@@ -26,6 +26,7 @@ COMMANDS = {
     "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
     "find-lr": ("FindRateConfig", "ulmfit.stages.find_rate", "find_rate"),
     "profile": ("ProfileConfig", "ulmfit.stages.profile", "profile_training"),
+    "bench": ("BenchConfig", "ulmfit.stages.bench", "bench"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),

@@ -1,4 +1,4 @@
-"""Where the time goes, told of both stages on the made-up reviews."""
+"""Where the time goes, told of both stages; and how fast the machine is at each part."""
 
 from __future__ import annotations
 
@@ -59,3 +59,45 @@ def test_wrong_names_are_refused(
     command = ["profile", "--data", str(reviews), "--pretrained", str(tiny_model)]
     assert main([*command, "--output", "profile.txt"]) == 2
     assert "let its name end in .json" in capsys.readouterr().err
+
+
+TINY = ("--embedding-size", "6", "--hidden-size", "8", "--layers", "2", "--vocab-size", "200")
+
+
+def test_every_part_of_the_method_is_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--batch-size", "4", "--documents", "4", "--words", "30", "--bptt", "10")
+    rounds = ("--steps", "1", "--rounds", "2", "--sampled-words", "50", "--threads", "1")
+    command = ["bench", *TINY, *few, *rounds, "--output", str(tmp_path / "bench.json")]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert found["shape"] == [200, 6, 8, 2]
+    assert found["products_gflops"]["float32"] > 0 and found["memory_gb_a_second"] > 0
+    assert list(found["parts"]) == [
+        "language model",
+        "language model, softmax over 50",
+        "classifier, 1 group",
+        *(f"classifier, {count} groups" for count in (2, 3, 4)),
+        *(f"reading, {texts}" for texts in ("documents", "short texts", "one document")),
+    ]
+    for name, part in found["parts"].items():
+        speed = part["tokens_a_second"]
+        assert 0 < speed["least"] <= speed["median"] <= speed["most"]
+        assert part["tokens"] > 0 and 0 < part["share_of_products"] < 1
+        assert name in told and f"{speed['median']:,.0f}" in told
+    assert found["parts"]["language model"]["tokens"] == 4 * 10  # a step is batch_size * bptt
+
+
+def test_a_sample_of_all_words_is_no_second_way(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--batch-size", "2", "--documents", "2", "--words", "5", "--bptt", "5")
+    assert main(["bench", *TINY, *few, "--steps", "1", "--rounds", "1"]) == 0
+    assert "softmax" not in capsys.readouterr().out
+
+
+def test_bench_refuses_what_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--output", "bench.txt"]) == 2
+    assert "let its name end in .json" in capsys.readouterr().err
+    assert main(["bench", "--precision", "float16", "--device", "cpu"]) == 2
+    assert "float16 needs a GPU" in capsys.readouterr().err

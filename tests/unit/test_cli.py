@@ -34,6 +34,7 @@ GIVEN = {
     "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
     "find-lr": ["--data", "a.csv"],
     "profile": ["--data", "a.csv"],
+    "bench": [],
     "report": ["--model", "m", "--data", "d.csv", "--output", "r.html"],
     "visualize": ["--model", "m", "--data", "d.csv", "--output", "v.html"],
     "explain": ["--model", "m", "--text", "a text"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,7 +14,9 @@ from ulmfit.config.model import (
     ClassifierHeadConfig,
     Direction,
     Dropout,
+    EncoderConfig,
     Preset,
+    preset,
 )
 from ulmfit.config.settings import settings
 from ulmfit.config.text import RuleSet, TokenizerConfig
@@ -113,7 +115,30 @@ class TokenizerStageConfig(OutputConfig):
 
 
 @settings
-class PretrainConfig(LanguageModelTrainingConfig, OutputConfig):
+class ShapeConfig:
+    """Shape of a network: a preset, and what is to differ from it."""
+
+    preset: Preset = "small"
+    """Shape of the network: `paper` 400/1150/3, `base` 400/1152/3, `small` for a CPU."""
+
+    embedding_size: Annotated[int, Field(ge=1)] | None = None
+    """Features of a word, in place of the preset's."""
+
+    hidden_size: Annotated[int, Field(ge=1)] | None = None
+    """Features of the inner layers, in place of the preset's."""
+
+    layers: Annotated[int, Field(ge=1)] | None = None
+    """Number of LSTM layers, in place of the preset's."""
+
+    def encoder(self, vocab_size: int) -> EncoderConfig:
+        """Return the shape of an encoder of so many words."""
+        given = {name: getattr(self, name) for name in ("embedding_size", "hidden_size", "layers")}
+        shape = preset(self.preset, vocab_size)
+        return replace(shape, **{name: size for name, size in given.items() if size is not None})
+
+
+@settings
+class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
     """Train a language model from random weights on general text (stage 1)."""
 
     texts: tuple[str, ...]
@@ -130,18 +155,6 @@ class PretrainConfig(LanguageModelTrainingConfig, OutputConfig):
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """The tokenizer to train."""
-
-    preset: Preset = "small"
-    """Shape of the network: `paper` 400/1150/3, `base` 400/1152/3, `small` for a CPU."""
-
-    embedding_size: Annotated[int, Field(ge=1)] | None = None
-    """Features of a word, in place of the preset's."""
-
-    hidden_size: Annotated[int, Field(ge=1)] | None = None
-    """Features of the inner layers, in place of the preset's."""
-
-    layers: Annotated[int, Field(ge=1)] | None = None
-    """Number of LSTM layers, in place of the preset's."""
 
     initial_weights: Literal["random", "counts"] = "counts"
     """What training begins with. `counts`: the embedding from the company that words keep in the
@@ -320,6 +333,47 @@ class SelfTrainingConfig:
 
     epochs: Annotated[float, Field(gt=0.0)] = 3.0
     """Length of each round, in passes over all documents."""
+
+
+@settings
+class BenchConfig(ShapeConfig):
+    """Tell how fast each part of the method is on this machine, on made-up text."""
+
+    vocab_size: Annotated[int, Field(ge=100)] = 16_000
+    """Words of the made-up text."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Lanes of the language model."""
+
+    documents: Annotated[int, Field(ge=2)] = 32
+    """Documents of a batch of the classifier."""
+
+    words: Annotated[int, Field(ge=2)] = 250
+    """Words of a document, about, and at most: its half to its whole."""
+
+    bptt: Annotated[int, Field(ge=2)] = 70
+    """Tokens between two cuts of the gradient."""
+
+    sampled_words: Annotated[int, Field(ge=1)] = 3_000
+    """Words of the second way of training the language model, a softmax over some of them."""
+
+    steps: Annotated[int, Field(ge=1)] = 2
+    """Training steps timed in a round."""
+
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds: each times every part once."""
+
+    device: str = "auto"
+    """`auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `mps`."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of training; reading is float32."""
+
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of PyTorch; 0: PyTorch's own choice."""
+
+    output: str | None = None
+    """A `.json` file for the figures, besides the printed ones."""
 
 
 @settings

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ulmfit.config.artefact import Member
-from ulmfit.config.model import Direction, EncoderConfig, preset
+from ulmfit.config.model import Direction
 from ulmfit.config.stages import PretrainConfig, directions_of
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
@@ -76,7 +76,7 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, direction: Directio
     """Return a language model of random weights, the same for the same seed."""
     torch.manual_seed(config.training.seed)
     dropout = config.dropout.scaled(config.dropout_multiplier)
-    network = LanguageModelNetwork(_shape(config, tokenizer.vocab_size), dropout)
+    network = LanguageModelNetwork(config.encoder(tokenizer.vocab_size), dropout)
     member = Member(direction=direction, prefix=direction, begin_mark=config.begin_mark)
     return LanguageModel(network, tokenizer, member, bptt=config.lanes.bptt)
 
@@ -86,14 +86,6 @@ def _counted(store: TokenStore, model: LanguageModel, run: RunFolder) -> dict[st
     run.log.say("counting neighbours")
     frequencies = store.frequencies(model.config.vocab_size)
     return counted_weights(store.tokens, frequencies, model.config.embedding_size)
-
-
-def _shape(config: PretrainConfig, vocab_size: int) -> EncoderConfig:
-    """Return the preset's shape, with what `config` gives in its place."""
-    names = ("embedding_size", "hidden_size", "layers")
-    given = {name: getattr(config, name) for name in names}
-    shape = preset(config.preset, vocab_size)
-    return replace(shape, **{name: size for name, size in given.items() if size is not None})
 
 
 def _tokenizer(config: PretrainConfig, run: RunFolder) -> Tokenizer:

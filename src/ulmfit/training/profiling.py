@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -171,14 +171,27 @@ def products_a_second(
     dtype = getattr(torch, precision)
     left = torch.randn(2048, features, device=device, dtype=dtype)
     right = torch.randn(4 * features, features, device=device, dtype=dtype)
-    clock, fastest = Clock(device), 0.0
+    quickest = _quickest(lambda: nn.functional.linear(left, right), device, seconds)
+    return 2 * 2048 * 4 * features**2 / quickest
+
+
+def bytes_a_second(device: torch.device, seconds: float = 0.3) -> float:
+    """Return the bytes a second that copying memory reads and writes, 64 MiB at a time."""
+    source = torch.zeros(2**24, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _quickest(lambda: target.copy_(source), device, seconds)
+
+
+def _quickest(work: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """Return the seconds of the quickest of many calls of `work`, for so many `seconds`."""
+    clock, quickest = Clock(device), float("inf")
     began = time.perf_counter()
     for number in islice(count(), 1000):
         if number > 3 and time.perf_counter() - began > seconds:
             break
         clock.seconds.clear()
-        clock.enter("product")
-        nn.functional.linear(left, right)
+        clock.enter("work")
+        work()
         clock.enter("")
-        fastest = max(fastest, 2 * 2048 * 4 * features**2 / clock.seconds["product"])
-    return fastest
+        quickest = min(quickest, clock.seconds["work"])
+    return quickest
