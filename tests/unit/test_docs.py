@@ -380,7 +380,9 @@ def run_command(words: Sequence[str]) -> int:
             return int(left.code or 0)
     more = ["--overwrite"] if hasattr(settings_of(command), "overwrite") else []
     if command == "bench":
-        words = [word for word in words if word not in ("--preset", "base", "--vocab-size", "60000")]
+        words = [
+            word for word in words if word not in ("--preset", "base", "--vocab-size", "60000")
+        ]
         more += [*SHAPE, *FEW]
     if command == "pretrain":
         more += SHAPE if "--tokenizer-folder" in words else SMALL
