@@ -22,6 +22,9 @@ PIECE_BYTES = 32_000_000
 """Size of a piece's logits. Measured on a CPU with 16,000 words: the fastest; from 2^25 bytes on,
 the allocator gives memory back after each piece, and larger pieces are slower."""
 
+PIECE_BYTES_ON_GPU = 512_000_000
+"""The same on a GPU, which small pieces leave idle."""
+
 
 class LanguageHead(nn.Module):
     """Scores of each word as the next one: the embedding's matrix transposed, and a bias.
@@ -62,10 +65,11 @@ class LanguageHead(nn.Module):
         `outputs` [batch, time, embedding] are the dropped-out ones, `targets` [batch, time] the
         next ids, -100 where nothing is scored, `weight` the embedding's matrix [vocab, embedding].
         The sum is a float32 scalar (float64 for float64 outputs), the count an int64 one.
-        `piece_rows`: positions a piece, by default as many as `PIECE_BYTES` allows.
+        `piece_rows`: positions a piece, by default as many as `PIECE_BYTES` allow.
         """
         hidden, targets = outputs.flatten(0, -2), targets.flatten()
-        rows = piece_rows or max(1, PIECE_BYTES // (len(weight) * weight.element_size()))
+        size = PIECE_BYTES_ON_GPU if weight.is_cuda else PIECE_BYTES
+        rows = piece_rows or max(1, size // (len(weight) * weight.element_size()))
         arguments = (hidden, weight, self.bias, targets, rows)
         if torch.is_grad_enabled():
             total: Tensor = TiedLoss.apply(*arguments)  # type: ignore[no-untyped-call]
