@@ -22,8 +22,10 @@ def join(folders: list[str], output: Path, storage: Storage) -> None:
         for other in models[1:]:
             record["results"] |= other.run[stage]["results"]
     # On general text, too: a user's own fine-tuning is to stand beside it, not in its place.
-    names = {"finetune": "continued"}
-    first.run = {names.get(stage, stage): record for stage, record in first.run.items()}
+    record = first.run.pop("finetune", None)
+    if record is not None:
+        times = 1 + sum(stage.startswith("continued") for stage in first.run)
+        first.run["continued" if times == 1 else f"continued_{times}"] = record
     save_language_models(models, output, storage=storage, overwrite=True)
 
 

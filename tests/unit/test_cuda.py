@@ -49,7 +49,7 @@ def loss_and_gradients(
             weight = network.encoder.embedding.weight
             loss, _ = network.head.loss(raw, part[:, 1:], weight)
             total = total + loss
-    (total / ids.numel()).backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad.detach().cpu().double() for p in network.parameters() if p.grad is not None]
     return float(total.detach()), gradients
 
