@@ -54,7 +54,7 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 def epochs_a_second() -> float:
     """Return how fast the slower direction was in the second half of the first steps."""
-    speeds = []
+    speeds: list[float] = []
     for direction in DIRECTIONS:
         lines = steps(f"{direction}-first")
         begin, end = lines[len(lines) // 2], lines[-1]
