@@ -4,7 +4,7 @@
 
 A few steps tell how fast the two processes are beside each other, and so how many passes fit into
 the seconds, which count from the start of this script; then both are trained for that long. They
-leave `runs/gpu/forward` and `runs/gpu/backward`, for `join.py`.
+leave `runs/gpu/forward` and `runs/gpu/backward`, for `ulmfit join`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ COMMANDS = {
     "profile": ("ProfileConfig", "ulmfit.stages.profile", "profile_training"),
     "bench": ("BenchConfig", "ulmfit.stages.bench", "bench"),
     "train": ("TrainConfig", "ulmfit.stages.train", "train"),
+    "join": ("JoinConfig", "ulmfit.stages.join", "join"),
     "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
     "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
     "report": ("ReportConfig", "ulmfit.stages.report", "report"),

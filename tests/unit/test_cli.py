@@ -31,6 +31,7 @@ GIVEN = {
     "transfer": ["--output", "out", "--texts", "a.txt"],
     "finetune": ["--output", "out", "--texts", "a.txt"],
     "train": ["--output", "out", "--data", "d.csv"],
+    "join": ["--models", "a", "--output", "out"],
     "calibrate": ["--model", "m", "--data", "a.csv", "--output", "out"],
     "find-lr": ["--data", "a.csv"],
     "profile": ["--data", "a.csv"],
@@ -171,7 +172,7 @@ def test_what_is_not_given_keeps_its_default(command: str, calls: list[tuple[Any
     cls = settings_of(command)
     options = dict(zip(GIVEN[command][::2], GIVEN[command][1::2], strict=True))
     named: dict[str, Any] = {name.removeprefix("--"): value for name, value in options.items()}
-    for several in named.keys() & {"texts", "sources", "logs", "text"}:
+    for several in named.keys() & {"texts", "models", "sources", "logs", "text"}:
         named[several] = (named[several],)
     assert calls == [(cls(**named), False)]
 

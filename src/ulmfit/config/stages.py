@@ -233,6 +233,24 @@ class TransferConfig(OutputConfig):
 
 
 @settings
+class JoinConfig:
+    """Make one model of several: directions trained side by side, or seeds to average."""
+
+    models: tuple[str, ...]
+    """Folders or hub ids: language models, or classifiers of the same labels, that have a
+    tokenizer and a shape in common."""
+
+    output: str
+    """Folder to write. A language model's first member of a direction is the one that is used."""
+
+    storage: Storage | None = None
+    """How matrices are stored; without it, as the first model does."""
+
+    overwrite: bool = False
+    """Replace a model folder at `output`."""
+
+
+@settings
 class LanguageModelStage(LanguageModelTrainingConfig):
     """Stage 2 inside `train`: fine-tuning the language model on all text given."""
 

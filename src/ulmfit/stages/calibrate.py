@@ -14,7 +14,7 @@ from ulmfit.data.targets import targets_of
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.folder import check_replaceable, read_config, resolve
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.record import run_record
+from ulmfit.stages.record import run_record, with_record
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.calibration import fit_temperature, fit_thresholds
@@ -47,7 +47,7 @@ def calibrate(config: CalibrateConfig, *, quiet: bool = False) -> str:
         )
     results = calibrate_on(classifier, documents, config.calibration)
     record = run_record(config, [f"{Path(config.data).name}: {len(documents):,}"], results, {})
-    classifier.run = {**classifier.run, "calibrate": record}
+    classifier.run = with_record(classifier.run, "calibrate", record)
     storage = read_config(source).storage
     classifier.save_pretrained(config.output, storage=storage, overwrite=config.overwrite)
     warn_of(unicode, quiet)

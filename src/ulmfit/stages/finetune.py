@@ -24,7 +24,7 @@ from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
-from ulmfit.stages.record import describe_store, run_record
+from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.standard_input import with_standard_input
 from ulmfit.text.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
             )
         data = [describe_store("text", config.texts, store)]
         record = run_record(config, data, results, machine.record())
-        models[0].run = {**models[0].run, "finetune": record}
+        models[0].run = with_record(models[0].run, "finetune", record)
         models[0].bptt = config.lanes.bptt
         if processes.is_first():
             save_language_models(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,14 @@ def run_record(
         "machine": describe_machine(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def with_record(run: Mapping[str, Any], stage: str, record: Any) -> dict[str, Any]:
+    """Return the records of `run` and one more; a stage's second is named `STAGE_2`."""
+    times = 1
+    while (name := stage if times == 1 else f"{stage}_{times}") in run:
+        times += 1
+    return {**run, name: record}
 
 
 def describe_store(name: str, paths: Iterable[str], store: TokenStore) -> str:

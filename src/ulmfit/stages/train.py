@@ -30,7 +30,7 @@ from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
 from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
-from ulmfit.stages.record import describe_store, run_record
+from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.self_training import check_self_training, self_labelled
 from ulmfit.text.tokenizer import Tokenizer
@@ -81,7 +81,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
             results |= calibrated
         resolved = {**machine.record(), "gradient_chunks": stage.gradient_chunks}
         record = run_record(config, _described(config, data, text), results, resolved)
-        classifier.run = {**models[0].run, "train": record}
+        classifier.run = with_record(models[0].run, "train", record)
         if processes.is_first():
             classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
         run.close()

@@ -10,7 +10,7 @@ from ulmfit.data.sources import read_many
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.vocabulary import coverage, known_as, with_vocabulary
 from ulmfit.stages.finetune import text_store
-from ulmfit.stages.record import describe_store, run_record
+from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
@@ -41,7 +41,8 @@ def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
         data = [describe_store("text", config.texts, store), str(found)]
         results = {"vocabulary": {"known types": found.types, "known tokens": found.tokens}}
         moved = [with_vocabulary(model, tokenizer, known) for model in models]
-        moved[0].run = {**models[0].run, "transfer": run_record(config, data, results, {})}
+        record = run_record(config, data, results, {})
+        moved[0].run = with_record(models[0].run, "transfer", record)
         save_language_models(moved, run.output, storage=config.storage, overwrite=run.overwrite)
         run.close()
         return run.output
