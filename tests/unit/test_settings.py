@@ -20,6 +20,7 @@ GIVEN = {
     "logs": ["a.log.jsonl"],
     "data": "data.csv",
     "model": "model",
+    "models": ["forward", "backward"],
 }
 """A value for every setting that some command requires."""
 
