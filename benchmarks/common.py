@@ -47,6 +47,15 @@ class Labelled(NamedTuple):
         )
         return self.take(chosen), self.take(np.sort(rest))
 
+    def take_of_each(self, size: int, seed: int) -> Labelled:
+        """Draw `size` documents of each label, or all of a label that has fewer."""
+        generator = np.random.default_rng(seed)
+        order = generator.permutation(len(self.texts)).tolist()
+        by_label: dict[str, list[int]] = {label: [] for label in self.labels}
+        for i in order:
+            by_label[self.labels[i]].append(i)
+        return self.take(i for chosen in by_label.values() for i in chosen[:size])
+
 
 def read_labelled(path: Path) -> Labelled:
     """Read the columns `text` and `label` of a CSV or Parquet file."""

@@ -76,6 +76,9 @@ def add_options(options: ArgumentParser) -> None:
     options.add_argument("--pretrained", help="folder or name of the language model to start from")
     options.add_argument("--directions", choices=["forward", "backward", "both"])
     options.add_argument(
+        "--from-scratch", action="store_true", help="without pretraining: weights drawn anew"
+    )
+    options.add_argument(
         "--tune",
         action="store_true",
         help="measure on documents held out of train; the test file is not opened",
@@ -107,6 +110,7 @@ def chosen_settings(settings: TrainConfig, options: Namespace) -> TrainConfig:
     if options.set and not options.tune:
         raise SystemExit("--set: settings are chosen on validation data; give --tune with it")
     values: dict[str, Any] = to_dict(settings)
+    values["from_scratch"] = options.from_scratch
     given = {name: getattr(options, name) for name in ("pretrained", "directions")}
     values.update({name: value for name, value in given.items() if value is not None})
     for assignment in options.set:
@@ -124,7 +128,9 @@ def run(experiment: Experiment, options: Namespace) -> None:
     if options.stage_two:
         print(shared_language_model(experiment))
         return
-    name = experiment.name + "-tune" * options.tune + "-baseline" * options.baseline
+    kinds = ("from_scratch", "tune", "baseline")
+    suffixes = [f"-{kind.replace('_', '-')}" for kind in kinds if getattr(options, kind)]
+    name = experiment.name + "".join(suffixes)
     done_file = RUNS / f"{name}.jsonl"
     what = _identity(experiment, options.baseline)
     rows = []
@@ -204,7 +210,7 @@ def _ours(
     if not folder.exists():
         train(config)
     trained = time.perf_counter()
-    classifier = TextClassifier.from_pretrained(folder)
+    classifier = TextClassifier.from_pretrained(folder, device="auto")
     by_member = classifier.member_probabilities(experiment.measured.texts)
     seconds |= {
         "classifier": round(max(trained - began, _trained(classifier.run["train"])), 1),
@@ -260,6 +266,7 @@ def _finetuned(experiment: Experiment, texts: Path, direction: Direction) -> Pat
     config = FinetuneConfig(
         output=UNSET,
         pretrained=experiment.settings.pretrained,
+        from_scratch=experiment.settings.from_scratch,
         texts=(str(texts),),
         validation_fraction=experiment.held_out,
         directions=direction,
@@ -293,6 +300,7 @@ def _draw_settings(
         unlabelled=(str(texts),) if settings.self_training.rounds else (),
         output=str(folder),
         pretrained=str(language_model),
+        from_scratch=settings.from_scratch and settings.language_model.skip,
         resume=_interrupted(folder),
         cache=str(RUNS / "cache"),
         language_model=replace(settings.language_model, skip=True),
