@@ -65,7 +65,10 @@ def test_the_page_tells_what_scikit_learn_finds(
     first, second, baseline = told["comparison"]
     assert first == second and baseline["accuracy"] > 0.9
     assert len(told["misses"]) == 3 and told["misses"][0]["loss"] >= told["misses"][2]["loss"]
-    assert told["curves"] and told["settings"]["data"] == data
+    for curve in told["curves"]:
+        batches = [point["batch"] for point in curve["training"]]
+        assert batches == [point["batch"] for point in curve["held_out"]] and len(batches) == 4
+    assert told["settings"]["data"] == data
 
     assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
     assert "&lt;bad&gt;" in page and "<bad>" not in page and "&lt;b&gt;" in page
@@ -93,13 +96,14 @@ def test_reports_of_other_kinds(
     command = ["train", "--data", data, "--pretrained", str(tiny_model), "--output", model]
     command += ["--language-model.skip", "--classifier.training.epochs", "1"]
     command += ["--directions", "forward", "--cache", str(tmp_path / "cache")]
+    command += ["--validation.fraction", "0"]
     assert main([*command, "--classifier.training.threads", "1"]) == 0
     output = tmp_path / "report.html"
     command = ["report", "--model", model, "--data", data, "--output", str(output)]
     assert main([*command, "--training", data]) == 0
     page = output.read_text("utf-8")
     assert ('id="labels"' in page) == isinstance(labels, list)
-    assert "Largest misses" in page
+    assert "Largest misses" in page and "forward, training" in page
 
 
 def test_what_is_wrong_is_named(

@@ -301,6 +301,14 @@ def test_without_a_usable_evaluation_the_last_weights_stay(losses: list[float]) 
     assert same_bits(weights(task), weights(other))
 
 
+def test_the_training_loss_is_kept_at_each_evaluation_with_held_out_data_or_without() -> None:
+    for scripted in ([3.0, 1.0, 2.0], []):
+        task = LinearTask(data(24, 4), scripted=scripted)
+        kept = run(task, config(epochs=3.0))["training_losses"]
+        assert [entry["batch"] for entry in kept] == [6, 12, 18]
+        assert all(math.isfinite(entry["loss"]) for entry in kept)
+
+
 def test_training_stops_early_after_enough_evaluations_without_a_better_one() -> None:
     task = LinearTask(data(24, 4), scripted=[3.0, 2.0, 2.5, 2.0, 1.0])
     results = run(task, config(epochs=5.0, patience=2, keep_best=True))

@@ -176,21 +176,23 @@ def _confusions(task: Task, truth: Any, given: Any) -> Contents:
 
 
 def _curves(run: dict[str, Any]) -> list[Contents]:
-    """Return the held-out loss by batch of each part that was evaluated on the way."""
+    """Return the losses by batch of each part that was trained: in training, and held out."""
     return [
         {
             "stage": stage,
             "part": part,
-            "points": [
-                {"batch": each["batch"], "loss": each["loss"]}
-                for each in results["history"]
-                if each.get("loss") is not None
-            ],
+            "training": _losses(results.get("training_losses", [])),
+            "held_out": _losses(results.get("history", [])),
         }
         for stage, record in run.items()
         for part, results in record.get("results", {}).items()
-        if any(each.get("loss") is not None for each in results.get("history", []))
+        if results.get("training_losses") or _losses(results.get("history", []))
     ]
+
+
+def _losses(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = ("batch", "loss")
+    return [{k: each[k] for k in names} for each in measured if each.get("loss") is not None]
 
 
 def _runs(run: dict[str, Any]) -> list[Contents]:

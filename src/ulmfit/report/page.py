@@ -91,14 +91,16 @@ def _coverage(points: Sequence[dict[str, float]]) -> Markup:
 
 
 def _curves(curves: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """Return a chart for each kind of part of each stage, its directions as lines."""
+    """Return a chart for each kind of part of each stage, two lines for each direction."""
     groups: dict[str, list[Line]] = {}
     for curve in curves:
         words = curve["part"].split(", ")  # such as `forward`, or `classifier, forward, 1`
         kind = ", ".join([curve["stage"], *(each for each in words if each not in DIRECTIONS)])
         direction = next((each for each in words if each in DIRECTIONS), kind)
-        points = [(each["batch"], each["loss"]) for each in curve["points"]]
-        groups.setdefault(kind, []).append(Line(direction, points, marked=True))
+        for key, name in (("training", f"{direction}, training"), ("held_out", direction)):
+            points = [(each["batch"], each["loss"]) for each in curve[key]]
+            if points:
+                groups.setdefault(kind, []).append(Line(name, points, marked=True))
     return [
         (kind, _chart(lines, x="batch", y="loss", title=kind)) for kind, lines in groups.items()
     ]

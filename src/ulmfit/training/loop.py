@@ -101,6 +101,11 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    """What each evaluation measured, and after how many batches."""
+
+    training_losses: list[dict[str, float]] = field(default_factory=list)
+    """The running mean of the training loss at the same places, with held-out data or without."""
+
     stopped_early: bool = False
     averaged_steps: int = 0
     log_bytes: int = 0
@@ -117,6 +122,7 @@ class Progress:
             "skipped_steps": self.skipped_steps,
             "stopped_early": self.stopped_early,
             "history": self.history,
+            "training_losses": self.training_losses,
         }
 
 
@@ -292,12 +298,16 @@ class TrainingRun:
 
     def measure(self) -> None:
         """Measure the module as it stands."""
+        progress = self.progress
+        if math.isfinite(progress.mean_loss):
+            progress.training_losses.append(
+                {"batch": progress.index, "loss": round(progress.mean_loss, 5)}
+            )
         self.task.module.eval()
         with torch.no_grad(), autocast(self.precision, self.device):
             metrics = self.task.evaluate()
         if not metrics:
             return
-        progress = self.progress
         progress.history.append({"batch": progress.index, **metrics})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.log.say(f"{self.title}: after batch {progress.index}: {shown}")
