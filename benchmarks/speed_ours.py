@@ -12,17 +12,25 @@ import torch
 from answering import answer, ids_of
 
 from ulmfit.config.artefact import Member, Task
+from ulmfit.config.data import LanesConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
     ClassifierHeadConfig,
+    Dropout,
     EncoderConfig,
 )
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.reading import encode_documents
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.report.baseline import TfidfBaseline
-from ulmfit.stages.made_up import classifier_training, language_model_training
+from ulmfit.stages.made_up import (
+    classifier_training,
+    language_model_training,
+    made_up_ids,
+)
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.profiling import products_a_second, profile
@@ -113,6 +121,17 @@ def one_by_one(asked: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
+def read(asked: dict[str, Any]) -> dict[str, float]:
+    """Seconds from the ids of one document to its vector."""
+    shape, tokens = shape_of(asked), asked["tokens"]
+    if "encoder" not in kept:
+        kept["encoder"] = AWDLSTM(shape, Dropout())
+    document = made_up_ids(tokens, shape.vocab_size)
+    began = time.perf_counter()
+    encode_documents(kept["encoder"], [document], LanesConfig().bptt)
+    return {"seconds": time.perf_counter() - began, "tokens": tokens}
+
+
 def tokenize(asked: dict[str, Any]) -> dict[str, Any]:
     """Seconds of encoding texts with the shipped model's byte-level pieces."""
     if "tokenizer" not in kept:
@@ -129,6 +148,7 @@ TASKS = {
     "predict": predict,
     "one by one": one_by_one,
     "tokenize": tokenize,
+    "read": read,
 }
 
 
