@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from common import ROOT
@@ -31,16 +32,19 @@ def fasttext_environment() -> Path:
     return _environment("fasttext", ["fasttext==0.9.3"])
 
 
-def _environment(name: str, packages: Sequence[str]) -> Path:
-    """Return the Python of `runs/NAME`, made if it is not there, with our build of PyTorch."""
-    import torch
+def selenium_environment() -> Path:
+    """Return the Python that can ask a browser, Chromium with its driver, which must be there."""
+    return _environment("selenium", ["selenium"], torch=False)
 
+
+def _environment(name: str, packages: Sequence[str], *, torch: bool = True) -> Path:
+    """Return the Python of `runs/NAME`, made if it is not there; `torch`: with our build of it."""
+    build = [f"torch=={version('torch').partition('+')[0]}"] * torch
     folder = ROOT / "runs" / name
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        needed = [f"torch=={torch.__version__.partition('+')[0]}", *packages]
-        subprocess.run([python, "-m", "pip", "install", "-q", *needed], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *build, *packages], check=True)
         (folder / "made").touch()
     return python
