@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 56, 150, 12, 44
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 68, 150, 12, 44
 COLOURS = ("#2f6bbe", "#c85a14", "#2e7d32", "#7b1fa2", "#6d4c41", "#00838f")
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "1 4")
 TICKS = 5

@@ -97,10 +97,11 @@ def _curves(curves: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
         words = curve["part"].split(", ")  # such as `forward`, or `classifier, forward, 1`
         kind = ", ".join([curve["stage"], *(each for each in words if each not in DIRECTIONS)])
         direction = next((each for each in words if each in DIRECTIONS), kind)
-        for key, name in (("training", f"{direction}, training"), ("held_out", direction)):
+        for key, name in (("training", "training"), ("held_out", "held out")):
             points = [(each["batch"], each["loss"]) for each in curve[key]]
             if points:
-                groups.setdefault(kind, []).append(Line(name, points, marked=True))
+                line = Line(f"{direction}, {name}", points, marked=True)
+                groups.setdefault(kind, []).append(line)
     return [
         (kind, _chart(lines, x="batch", y="loss", title=kind)) for kind, lines in groups.items()
     ]
