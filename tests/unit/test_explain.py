@@ -195,11 +195,13 @@ def test_occlusion_reads_again_without_a_word(model: TextClassifier, text: Text)
         np.testing.assert_allclose(changes[place], whole - found, atol=1e-4)
 
 
+@pytest.mark.parametrize("text", ["one two three four five six seven", ("a b", "c d e f g")])
+@pytest.mark.parametrize("bptt", [2, 70])
 def test_words_of_a_long_text_are_left_out_together(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, text: Text, bptt: int
 ) -> None:
-    model, text = classifier(tokenizer), "one two three four five six seven"
-    words = split_words(tokenizer, text)
+    model = classifier(tokenizer)
+    words, model.bptt = split_words(tokenizer, text), bptt
     monkeypatch.setattr(attribution, "MOST_WINDOWS", 3)
     changes, whole = occlusion(model, words)
     assert changes.shape == (7, 3)

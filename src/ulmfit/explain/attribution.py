@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ulmfit.errors import ConfigError
+from ulmfit.explain.leaving_out import pool_without_each
 from ulmfit.explain.scores import answer, frozen
 from ulmfit.explain.words import Words
 from ulmfit.models.reading import in_order
-from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.models.text_classifier import TextClassifier, answering
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID
 
 FEWEST_STEPS, MOST_STEPS = 16, 512
@@ -81,8 +82,16 @@ def occlusion(
     window = max(1, ceil(len(words.words) / MOST_WINDOWS))
     windows = words.places // window
     count = ceil(len(words.words) / window)
-    documents = [words.ids, *(words.ids[windows != each] for each in range(count))]
-    answers = classifier.answers_of(documents)
+    objective = answering(classifier.task)
+    by_member = []
+    for each in classifier.members:
+        network, order = each.network.eval(), in_order([np.arange(len(windows))], each.member)[0]
+        left_out, pooled = pool_without_each(
+            network.encoder, words.ids[order], windows[order], classifier.bptt
+        )
+        answers = objective.answers(network(pooled)).detach().cpu().numpy()
+        by_member.append(answers[[0, *(1 + np.argsort(left_out))]])
+    answers = classifier.joined(by_member)
     changes = (answers[0] - answers[1:]) / window
     left = len(words.words) - window * (count - 1)
     if count:

@@ -159,7 +159,13 @@ class TextClassifier:
         self, documents: Sequence[Ids], *, token_budget: int = TOKEN_BUDGET
     ) -> NDArray[np.float64]:
         """Return the answers [documents, outputs] to documents as ids, in forward order."""
-        by_member = self._member_answers(documents, token_budget)
+        return self.joined(self._member_answers(documents, token_budget))
+
+    def joined(self, by_member: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Return the classifier's answers made of each member's own, [documents, outputs].
+
+        They are averaged by the members' weights, then sharpened or flattened by the temperature.
+        """
         shares = np.array([each.member.weight for each in self.members])
         mean = np.average(by_member, axis=0, weights=shares)
         return tempered(self.task.kind, mean, self.task.temperature)
