@@ -15,8 +15,13 @@ class Predicted(NamedTuple):
     seconds: float
 
 
-def tfidf_logistic_regression(train: Labelled, texts: list[str]) -> Predicted:
-    """Learn from `train` and predict the label of each of `texts`; one core, no random draw."""
+def tfidf_logistic_regression(
+    train: Labelled, texts: list[str], characters: bool = False
+) -> Predicted:
+    """Learn from `train` and predict the label of each of `texts`; one core, no random draw.
+
+    `characters`: counts runs of characters in place of words.
+    """
     from ulmfit.config.artefact import Task
     from ulmfit.data.answers import decisions
     from ulmfit.data.sources import Document
@@ -26,6 +31,6 @@ def tfidf_logistic_regression(train: Labelled, texts: list[str]) -> Predicted:
     began = time.perf_counter()
     task = Task(labels=tuple(sorted({*train.labels})))
     documents = [Document(text, label, "") for text, label in zip(*train, strict=True)]
-    model = TfidfBaseline(task).fit(train.texts, targets_of(documents, task))
+    model = TfidfBaseline(task, characters).fit(train.texts, targets_of(documents, task))
     predicted = decisions(task, model.answers(texts))
     return Predicted(predicted, time.perf_counter() - began)

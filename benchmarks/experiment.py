@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from baselines import tfidf_logistic_regression
+from baselines import Predicted, tfidf_logistic_regression
 from common import (
     RUNS,
     Labelled,
@@ -67,12 +67,14 @@ class Experiment:
     measured: Labelled
     """Test documents or, while settings are chosen, validation documents."""
 
+    baseline: Callable[[Labelled, list[str]], Predicted] = tfidf_logistic_regression
+    """Learns from labelled documents and predicts the labels of texts."""
+
     notes: str = ""
 
 
-def add_options(options: ArgumentParser) -> None:
-    """Add what every experiment can be asked."""
-    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="draws to run")
+def add_setting_options(options: ArgumentParser) -> None:
+    """Add what `chosen_settings` reads."""
     options.add_argument("--pretrained", help="folder or name of the language model to start from")
     options.add_argument("--directions", choices=["forward", "backward", "both"])
     options.add_argument(
@@ -90,6 +92,12 @@ def add_options(options: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="with --tune: try other settings, such as classifier.training.epochs=6",
     )
+
+
+def add_options(options: ArgumentParser) -> None:
+    """Add what every experiment can be asked."""
+    add_setting_options(options)
+    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="draws to run")
     options.add_argument(
         "--stage-two",
         action="store_true",
@@ -101,8 +109,22 @@ def add_options(options: ArgumentParser) -> None:
 
 
 def recipe(name: str) -> TrainConfig:
-    """Return the settings of a shipped recipe for `ulmfit train`."""
-    return from_dict(TrainConfig, {**read_values(name), "data": UNSET, "output": UNSET}, name)
+    """Return the settings of a shipped recipe for `ulmfit train`, in float32 on any device."""
+    settings = from_dict(TrainConfig, {**read_values(name), "data": UNSET, "output": UNSET}, name)
+    return with_training(settings, precision="float32")
+
+
+def with_training(settings: TrainConfig, **values: Any) -> TrainConfig:
+    """Return `settings` with other values of the loop, in stages two and three."""
+
+    def changed(stage: Any) -> Any:
+        return replace(stage, training=replace(stage.training, **values))
+
+    return replace(
+        settings,
+        language_model=changed(settings.language_model),
+        classifier=changed(settings.classifier),
+    )
 
 
 def chosen_settings(settings: TrainConfig, options: Namespace) -> TrainConfig:
@@ -190,7 +212,7 @@ def _measure(
     seconds: dict[str, float] = {}
     if not baseline:
         models, seconds = _ours(experiment, labelled, seed, key)
-    predicted = tfidf_logistic_regression(labelled, experiment.measured.texts)
+    predicted = experiment.baseline(labelled, experiment.measured.texts)
     models[BASELINE] = _measures(experiment.measured.labels, predicted.labels)
     seconds[BASELINE] = round(predicted.seconds, 2)
     return {"labels": len(labelled.texts), "models": models, "seconds": seconds}

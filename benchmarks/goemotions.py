@@ -1,7 +1,8 @@
 """GoEmotions: 28 emotions, several a comment; thresholds tuned on the validation comments.
 
 Beside it one-vs-rest TF-IDF with logistic regression, its thresholds tuned alike, and both at 0.5.
-Every comment of train is labelled; the language model reads them without their labels.
+Every comment of train is labelled; the language model reads them without their labels. With
+`--tune` the validation comments are measured, on which the thresholds were fitted.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RUNS, parse, parser, write_result
-from experiment import UNSET, recipe
+from common import RUNS, append_line, digest, parse, parser, write_result
+from experiment import UNSET, add_setting_options, chosen_settings, model_digest, recipe
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.data import ReadingConfig, ValidationConfig
+from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import Targets, targets_of
@@ -48,21 +50,22 @@ SETTINGS = replace(
 
 def trained(options: Namespace) -> TextClassifier:
     """Return the classifier, trained if it is not there yet."""
-    folder = RUNS / f"goemotions-{options.directions}"
+    settings = chosen_settings(SETTINGS, options)
+    what = [to_dict(settings), model_digest(settings.pretrained)]
+    folder = RUNS / f"goemotions-{settings.directions}-{digest(what)}"
     if not folder.exists():
         data = options.data / "goemotions"
         config: TrainConfig = replace(
-            SETTINGS,
+            settings,
             data=str(data / "train.parquet"),
             validation=ValidationConfig(path=str(data / "valid.parquet")),
             output=str(folder),
             cache=str(RUNS / "cache"),
-            directions=options.directions,
             resume=folder.with_name(folder.name + ".run").exists(),
         )
         assert UNSET not in (config.data, config.output)
         train(config)
-    return TextClassifier.from_pretrained(folder)
+    return TextClassifier.from_pretrained(folder, device="auto")
 
 
 def read(path: Path) -> list[Document]:
@@ -80,14 +83,15 @@ def measures(task: Task, truth: Targets, answers: Any) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     options = parser(__doc__)
-    options.add_argument("--directions", choices=["forward", "backward", "both"], default="both")
+    add_setting_options(options)
     parsed = parse(options, arguments)
     folder = parsed.data / "goemotions"
-    training, valid, test = (read(folder / f"{n}.parquet") for n in ("train", "valid", "test"))
+    names = ("train", "valid", "valid" if parsed.tune else "test")
+    training, valid, measured = (read(folder / f"{name}.parquet") for name in names)
     classifier = trained(parsed)
     task = classifier.task
-    truth = targets_of(test, task)
-    texts = [str(document.text) for document in test]
+    truth = targets_of(measured, task)
+    texts = [str(document.text) for document in measured]
     answers = classifier.predict_proba(texts)
     at_half = replace(task, thresholds=None)
     result: dict[str, Any] = {
@@ -110,7 +114,12 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for name, row in result.items():
         print(name, row)
-    write_result("goemotions", {"directions": parsed.directions, "models": result})
+    if parsed.tune:
+        line = {"trial": parsed.set, "directions": parsed.directions, "models": result}
+        append_line(RUNS / "goemotions-tune.jsonl", line)
+    else:
+        settings = to_dict(chosen_settings(SETTINGS, parsed))
+        write_result("goemotions", {"settings": settings, "models": result})
 
 
 if __name__ == "__main__":

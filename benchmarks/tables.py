@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from common import RUNS, parse, parser
+from common import RUNS, digest, parse, parser
 from experiment import SEEDS
 
 Command = tuple[str, ...]
@@ -46,7 +46,8 @@ def run_all(commands: Iterable[Command], data: Path, processes: int) -> list[Com
     def succeeds(command: Command) -> bool:
         script, *options = command
         call = [sys.executable, str(Path(__file__).with_name(script)), "--data", str(data)]
-        with (logs / f"{' '.join(command)}.log").open("w", encoding="utf-8") as log:
+        with (logs / f"{Path(script).stem}-{digest(command)}.log").open("w") as log:
+            print(*command, file=log, flush=True)
             done = subprocess.run([*call, *options], env=environment, stdout=log, stderr=log)
         print("failed:" if done.returncode else "done:", *command, flush=True)
         return done.returncode == 0

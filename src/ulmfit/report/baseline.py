@@ -1,8 +1,8 @@
-"""The linear baseline: TF-IDF over words and pairs of words, and a linear model on it."""
+"""The linear baseline: TF-IDF over words or runs of characters, and a linear model on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from ulmfit.config.artefact import Task
 from ulmfit.data.targets import Targets, dense
 
-NGRAMS = (1, 2)
+WORDS: Mapping[str, Any] = {"ngram_range": (1, 2)}
+"""Words and pairs of words."""
+
+CHARACTERS: Mapping[str, Any] = {"ngram_range": (1, 4), "analyzer": "char_wb"}
+"""Runs of up to four characters within words: for languages that put words together, or apart by no
+space."""
+
 INVERSE_REGULARIZATION = 30.0
 """Logistic regression's C. Words counted once a document weigh little beside the penalty, and
 C = 1 loses several points with few labels."""
@@ -20,8 +26,11 @@ C = 1 loses several points with few labels."""
 class TfidfBaseline:
     """What few labels are worth without a language model; one core, no random draw."""
 
-    def __init__(self, task: Task) -> None:
-        """Choose the linear model for a task: logistic regression, one for each label, or ridge."""
+    def __init__(self, task: Task, characters: bool = False) -> None:
+        """Choose what is counted, and the linear model for a task.
+
+        Logistic regression, one for each label if there may be several, or ridge for a number.
+        """
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression, Ridge
         from sklearn.multiclass import OneVsRestClassifier
@@ -33,9 +42,8 @@ class TfidfBaseline:
             linear = OneVsRestClassifier(linear)
         elif task.kind == "number":
             linear = Ridge(alpha=1 / INVERSE_REGULARIZATION)
-        self.model: Any = make_pipeline(
-            TfidfVectorizer(ngram_range=NGRAMS, sublinear_tf=True), linear
-        )
+        counted = CHARACTERS if characters else WORDS
+        self.model: Any = make_pipeline(TfidfVectorizer(**counted, sublinear_tf=True), linear)
 
     def fit(self, texts: Iterable[str], truth: Targets) -> TfidfBaseline:
         """Learn from texts and what is true of them (`data.targets`)."""
