@@ -41,8 +41,14 @@ SETTINGS = replace(
     ),
     classifier=replace(
         FEW_LABELS.classifier,
+        dropout_multiplier=0.3,
         label_smoothing=0.0,
-        training=replace(FEW_LABELS.classifier.training, epochs=3.0, batch_size=64),
+        training=replace(
+            FEW_LABELS.classifier.training,
+            epochs=4.0,
+            batch_size=32,
+            optimizer=replace(FEW_LABELS.classifier.training.optimizer, discriminative_factor=1.0),
+        ),
     ),
 )
 """Nothing is tried on the test comments; the validation ones choose the best evaluation."""
