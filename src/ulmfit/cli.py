@@ -133,8 +133,15 @@ def _summary(documented: type) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"ulmfit: error: {message}", file=sys.stderr)
+    print(f"ulmfit: error: {_one_line(message)}", file=sys.stderr)
     return code
+
+
+def _one_line(message: str) -> str:
+    """Return `message` with escapes for what a name in a file could do to a terminal."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in message
+    )
 
 
 def _print_any_character() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
@@ -90,6 +90,7 @@ def pieces(ours: Tokenizer, theirs: Any, text: str) -> list[str]:
 @example(text="xxbos xxmaj xxmajka ka")
 @example(text="ﬁ ① ½ x\u3000y\tz\n\nq\x00 ㋿ e\u0301")
 def test_pieces_are_those_of_sentencepiece(ours: Tokenizer, theirs: Any, text: str) -> None:
+    assume(not any(f"▁{mark}" in text for mark in MARKS))  # written with a ▁: theirs adds another
     words = ours.words()
     found = [words[i] for i in ours.encode(text)[1:]]
     if any(name in text for name in SPECIAL_TOKENS):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ulmfit.errors import ArtefactError
+from ulmfit.interop import archives
 from ulmfit.interop.archives import is_archive, unpack
 
 Change = Callable[[tarfile.TarInfo], object]
@@ -77,6 +78,40 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, folder: Path) -
 def test_two_files_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
     path = archive(tmp_path / "a.tgz", {"a/lstm.pth": b"1", "b/lstm.pth": b"2"})
     with pytest.raises(ArtefactError, match=r"holds two files 'lstm\.pth'; give the weights"):
+        unpack(path, folder)
+
+
+def test_a_name_that_no_disk_can_have_is_refused(tmp_path: Path, folder: Path) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        member.pax_headers = {"path": "a\0b.pth"}
+
+    path = archive(tmp_path / "a.tgz", {"a.pth": b"x"}, change)
+    with pytest.raises(ArtefactError, match="leads out of the archive; not unpacked"):
+        unpack(path, folder)
+
+
+def test_hidden_files_are_left_out(tmp_path: Path, folder: Path) -> None:
+    path = archive(tmp_path / "a.tgz", {"a/lstm.pth": b"1", "a/._lstm.pth": b"2"})
+    assert [file.name for file in unpack(path, folder)] == ["lstm.pth"]
+
+
+def test_a_name_without_end_is_not_read(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("././@LongLink")
+        member.type, member.size = tarfile.GNUTYPE_LONGNAME, 5 * 2**20
+        assert tar.fileobj is not None
+        tar.fileobj.write(member.tobuf() + bytes(member.size))
+    with pytest.raises(ArtefactError, match=r"a damaged archive \(a name of 5,242,880 bytes\)"):
+        unpack(path, folder)
+
+
+def test_folders_without_end_are_not_unpacked(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_FILES", 2)
+    path = archive(tmp_path / "a.tgz", {"a": b"", "b": b"", "c": b""})
+    with pytest.raises(ArtefactError, match="unpacks to far more than its size"):
         unpack(path, folder)
 
 

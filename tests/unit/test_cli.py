@@ -392,6 +392,11 @@ def test_what_the_system_refuses_exits_with_1(
     assert error_of(capsys, "predict", "--model", "m") == (1, message)
 
 
+def test_an_error_is_one_line_whatever_is_in_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = error_of(capsys, "predict", "--model", "a\nb\x1b[31m", "--data", "새")
+    assert (code, message[:16]) == (4, r"a\nb\x1b[31m: no")
+
+
 def test_an_interrupted_training_tells_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -81,6 +81,22 @@ def test_a_classifier_is_read_with_its_head(tmp_path: Path) -> None:
     assert torch.equal(model.read()["head.blocks.2.2.weight"], weights["1.layers.2.2.weight"])
 
 
+def test_the_blocks_of_a_head_are_put_in_order_by_number(tmp_path: Path) -> None:
+    head = ClassifierHeadConfig(hidden_sizes=tuple(range(3, 14)))
+    state = ClassifierNetwork(SHAPE, Dropout(), head, outputs=2).state_dict()
+    path = save(tmp_path / "clf.pth", {to_fastai_2(name): t for name, t in state.items()})
+    assert (read_fastai(path).head, read_fastai(path).classes) == (head, 2)
+
+
+def test_a_variance_below_zero_is_refused(tmp_path: Path) -> None:
+    weights = classifier()
+    weights["1.layers.0.0.running_var"][1] = -1.0
+    with pytest.raises(
+        ArtefactError, match=r"'1\.layers\.0\.0\.running_var' holds variances below"
+    ):
+        read_fastai(save(tmp_path / "clf.pth", weights)).read()
+
+
 def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     weights = {name: tensor.half() for name, tensor in language_model().items()}
     found = read_fastai(save(tmp_path / "lm.pth", weights)).read()
@@ -138,6 +154,14 @@ def not_a_number_in_both_copies(weights: Weights) -> None:
         (
             lambda w: w.update({"0.encoder.weight": torch.ones(30)}),
             "no matrix '0.encoder.weight'; give a whole model",
+        ),
+        (
+            lambda w: w.update({"1.decoder.bias": torch.ones(30, dtype=torch.int64)}),
+            "'1.decoder.bias' holds numbers of the type int64; get another file",
+        ),
+        (
+            lambda w: w.update({"0.rnns.0.weight_hh_l0_raw": torch.ones(0, 0)}),
+            "30 words, 4 and 0 features: no such model can be; get another file",
         ),
         (not_a_number, "'0.rnns.1.module.bias_ih_l0' holds NaN or infinite weights"),
         (not_a_number_in_both_copies, "'0.encoder.weight' holds NaN or infinite weights"),

@@ -105,13 +105,12 @@ def test_any_other_name_is_refused(content: bytes, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "pickle exhausted before seeing STOP"),
-        (b"no pickle", "opcode b'n' unknown"),
-        (pickle.dumps(["a" * 100])[:-20], "expected 100 bytes"),
-        (b"(ios\nsystem\n.", "instruction INST"),
-        (b"\x82\x01.", "instruction EXT1"),
-        (b"]r\xff\xff\xff\x7f.", "2147483647 memories"),
-        (b"]p999999999\n.", "999999999 memories"),
+        (b"", "it ends too soon"),
+        (b"no pickle", "no instruction or memory 110"),
+        (pickle.dumps(["a" * 100])[:-20], "it ends too soon"),
+        (b"(ios\nsystem\n.", "no instruction or memory 105"),
+        (b"\x82\x01.", "no instruction or memory 130"),
+        (b"\x96" + (2**40).to_bytes(8, "little"), "no instruction or memory 150"),
         (b"\x80\x04h\x05.", "Memo value not found"),
         (b"0.", "pop from empty|unpickling stack underflow"),
         (b"\x80\x02ccollections\nOrderedDict\n(K\x01tR.", "not iterable"),
@@ -126,9 +125,32 @@ def test_what_is_damaged_is_told(content: bytes, reason: str) -> None:
     assert message.endswith("); get the file again") and "\n" not in message
 
 
+@pytest.mark.parametrize("content", [b"]r\xff\xff\xff\x7f.", b"]p999999999\n."])
+def test_a_far_memory_takes_no_room(content: bytes) -> None:
+    assert load(content) == []
+
+
+@pytest.mark.parametrize("target", [b"K\x01", b"cfastcore.foundation\nL\n", b"]"])
+def test_attributes_are_set_on_nothing(target: bytes) -> None:
+    with pytest.raises(ArtefactError, match=r"asks for attributes of '(int|type|list)'"):
+        load(b"\x80\x02" + target + b"}X\x01\x00\x00\x00aK\x01sb.")
+
+
+def test_attributes_of_a_dictionary_are_passed_over() -> None:
+    found = collections.OrderedDict(a=1)
+    found.__dict__["get"] = 5
+    assert load(pickle.dumps(found)).get("a") == 1
+
+
 def test_what_stands_outside_is_refused() -> None:
-    with pytest.raises(ArtefactError, match="asks for what stands outside of it"):
+    with pytest.raises(ArtefactError, match="points to what stands outside of it"):
         load(b"\x80\x02X\x01\x00\x00\x00aQ.")
+
+
+def test_a_pickle_of_too_many_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe_pickle, "MOST_READS", 100)
+    with pytest.raises(ArtefactError, match="or 100 pieces"):
+        load(b"]" * 101 + b".")
 
 
 def test_a_pickle_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

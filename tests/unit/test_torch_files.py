@@ -192,6 +192,8 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
         (0, (2.0,), (1,), "of no possible shape"),
         (0, (2, 2), (1,), "without weights"),
         (0, (10**30,), (1,), "reaches beyond its weights"),
+        (0, (10**6, 10**6), (0, 0), "larger than its weights"),
+        (0, (0, 10**30), (0, 0), "larger than its weights"),
     ],
 )
 def test_a_tensor_that_cannot_be_is_refused(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from ulmfit.errors import ArtefactError
 
@@ -12,6 +14,14 @@ SUFFIXES = (".tgz", ".tar.gz", ".tar")
 
 LARGEST_GROWTH, SLACK = 20, 64 * 2**20
 """What an archive unpacks to may be so many times its size, and so many bytes more."""
+
+MOST_FILES = 1000
+"""Files and folders in an archive."""
+
+BLOCK_BYTES = 2**20
+"""Read at a time; a name in the archive is no longer."""
+
+_GZIP = b"\x1f\x8b"
 
 
 def is_archive(path: Path) -> bool:
@@ -22,29 +32,54 @@ def is_archive(path: Path) -> bool:
 def unpack(path: Path, folder: Path) -> list[Path]:
     """Unpack the files of an archive into `folder`, without its own folders; return their paths.
 
+    Hidden files are left out, such as those that macOS adds to every other.
+
     Raises `ArtefactError` if it is damaged or holds what an archive of weights does not: a path
     that leads out of it, a link, a device, two files of one name, or far more than its size.
     """
     limit = path.stat().st_size * LARGEST_GROWTH + SLACK
     unpacked: list[Path] = []
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
+        with _opened(path) as content, _tar(content) as archive:
+            for count, member in enumerate(archive):
                 _check(path, member)
                 limit -= member.size
-                if limit < 0:
+                if limit < 0 or count == MOST_FILES:
                     raise ArtefactError(f"{path}: unpacks to far more than its size; not unpacked")
-                if member.isfile():
+                if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
                     unpacked.append(_unpacked(path, archive, member, folder))
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         reason = str(error).partition(":\n")[0]
         raise ArtefactError(f"{path}: a damaged archive ({reason}); get it again") from None
     return unpacked
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open an archive, compressed by gzip or not."""
+    with path.open("rb") as file:
+        compressed = file.read(len(_GZIP)) == _GZIP
+    return cast(BinaryIO, gzip.open(path)) if compressed else path.open("rb")
+
+
+def _tar(content: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(BinaryIO, _Blocks(content)), mode="r:")
+
+
+class _Blocks:
+    """A file that is read a block at a time: `tarfile` reads a name of any length at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > BLOCK_BYTES:
+            raise tarfile.ReadError(f"a name of {size:,} bytes")
+        return self._read(size)
+
+
 def _check(path: Path, member: tarfile.TarInfo) -> None:
     name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.name:
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name or "\0" in member.name:
         raise ArtefactError(f"{path}: '{member.name}' leads out of the archive; not unpacked")
     if not (member.isfile() or member.isdir()):
         raise ArtefactError(f"{path}: '{member.name}' is a link or a device; not unpacked")
@@ -56,6 +91,6 @@ def _unpacked(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, fol
     if target.exists() or content is None:
         raise ArtefactError(f"{path}: holds two files '{target.name}'; give the weights themselves")
     with target.open("xb") as file:
-        while block := content.read(1 << 20):
+        while block := content.read(BLOCK_BYTES):
             file.write(block)
     return target

@@ -58,7 +58,8 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     check_replaceable(output.resolve(), config.overwrite)
     with TemporaryDirectory() as unpacked:
         sources = [
-            _source(Path(path), Path(unpacked) / str(i)) for i, path in enumerate(config.sources)
+            _source(Path(path), Path(unpacked) / str(i) / Path(path).name)
+            for i, path in enumerate(config.sources)
         ]
         words, labels = _vocabulary(config, sources)
         models = [read_fastai(source.weights) for source in sources]
@@ -86,10 +87,11 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
 def _source(path: Path, folder: Path) -> Source:
     """Return the weights at `path`, or those in the archive there, unpacked into `folder`."""
     if not path.is_file():
-        raise ArtefactError(f"{path}: no such file; check the path")
+        found = "no file" if path.exists() else "no such file"
+        raise ArtefactError(f"{path}: {found}; check the path")
     if not is_archive(path):
         return Source(path, None, path.name)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     files = unpack(path, folder)
     weights = [file for file in files if file.suffix in WEIGHTS]
     words = [file for file in files if file.suffix in WORDS]
@@ -183,9 +185,19 @@ def _task(
 ) -> tuple[Task | None, np.ndarray]:
     """Return the task of a classifier, and the place that each of its labels, sorted, had."""
     if model.head is None:
+        if config.labels:
+            raise ConfigError(
+                f"setting 'labels': given, but {model.path.name} holds no classifier, whose "
+                "labels they could be; leave them out"
+            )
         return None, np.empty(0, dtype=np.int64)
     labels = config.labels or labels
-    if len(labels) != model.classes or len({*labels}) < len(labels):
+    if len({*labels}) < len(labels) or "" in labels:
+        raise ConfigError(
+            f"setting 'labels': one of {', '.join(map(repr, labels[:10]))} is empty or stands in "
+            "them twice; give each its own name"
+        )
+    if len(labels) != model.classes:
         raise ConfigError(
             f"setting 'labels': {len(labels)} labels ({', '.join(labels[:10])}), but the "
             f"classifier has {model.classes} classes; give one for each, in the order of fastai's "

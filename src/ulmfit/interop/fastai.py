@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
@@ -37,6 +38,9 @@ EMBEDDING, DECODER_BIAS = "encoder.embedding.weight", "head.bias"
 
 LEFT_OUT = re.compile(r"head\.bias|head\.blocks\.\d+\.2\.bias|.+\.num_batches_tracked")
 """Our tensors that a file may lack: zeros take their place."""
+
+HEAD_WEIGHT = re.compile(r"head\.blocks\.(\d+)\.2\.weight")
+"""Our matrices of a classifier's head, and which block each is of."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +70,38 @@ class FastaiModel:
             wanted = self._network().state_dict()
         tensors: dict[str, Tensor] = {}
         for name, like in wanted.items():
-            blocks = self._blocks(name) if name in self.stored else iter([torch.zeros(like.shape)])
+            blocks = (
+                self._blocks(name, like.is_floating_point())
+                if name in self.stored
+                else iter([torch.zeros(like.shape)])
+            )
             if rows is not None and name in (EMBEDDING, DECODER_BIAS):
                 tensors[name] = moved_rows(blocks, rows)
             else:
                 tensors[name] = torch.cat(list(blocks)) if like.ndim else next(blocks)
         return tensors
 
-    def _blocks(self, name: str) -> Iterator[Tensor]:
-        """Yield the rows of a tensor, some at a time."""
+    def _blocks(self, name: str, fractions: bool) -> Iterator[Tensor]:
+        """Yield the rows of a tensor, some at a time: of weights, or of counts."""
         stored = self.stored[name]
+        if stored.storage.dtype.is_floating_point != fractions:
+            kind = str(stored.storage.dtype).removeprefix("torch.")
+            raise ArtefactError(
+                f"{self.path}: '{to_fastai_2(name)}' holds numbers of the type {kind}; "
+                "get another file"
+            )
         for block in stored.blocks() if stored.shape else [stored.read()]:
-            if not block.is_floating_point():
+            if not fractions:
                 yield block
                 continue
             if not is_finite(block):
                 raise ArtefactError(
                     f"{self.path}: '{to_fastai_2(name)}' holds NaN or infinite weights; "
                     "get another file"
+                )
+            if name.endswith("running_var") and bool((block < 0).any()):
+                raise ArtefactError(
+                    f"{self.path}: '{to_fastai_2(name)}' holds variances below 0; get another file"
                 )
             yield block.to(torch.float32)
 
@@ -139,12 +157,22 @@ def _described(path: Path, stored: Mapping[str, StoredTensor]) -> FastaiModel:
     if layers == 0:
         raise ArtefactError(f"{path}: an embedding without LSTMs; give a whole encoder")
     hidden_size = _shape(path, stored, "encoder.layers.0.weight_hh", 2)[1]
-    encoder = EncoderConfig(
-        vocab_size=vocab_size, embedding_size=embedding_size, hidden_size=hidden_size, layers=layers
-    )
-    blocks = [name for name in stored if re.fullmatch(r"head\.blocks\.\d+\.2\.weight", name)]
-    outputs = [_shape(path, stored, name, 2)[0] for name in sorted(blocks)]
-    head = ClassifierHeadConfig(hidden_sizes=tuple(outputs[:-1])) if outputs else None
+    blocks = [found for name in stored if (found := HEAD_WEIGHT.fullmatch(name))]
+    in_order = sorted(blocks, key=lambda found: int(found[1]))
+    outputs = [_shape(path, stored, found[0], 2)[0] for found in in_order]
+    try:
+        encoder = EncoderConfig(
+            vocab_size=vocab_size,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
+            layers=layers,
+        )
+        head = ClassifierHeadConfig(hidden_sizes=tuple(outputs[:-1])) if outputs else None
+    except ValidationError:
+        raise ArtefactError(
+            f"{path}: {vocab_size:,} words, {embedding_size:,} and {hidden_size:,} features: no "
+            "such model can be; get another file"
+        ) from None
     model = FastaiModel(path, encoder, head, outputs[-1] if outputs else 0, stored)
     _check_shapes(model)
     return model

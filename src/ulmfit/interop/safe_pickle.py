@@ -7,19 +7,30 @@ is the only module that reads pickles.
 
 from __future__ import annotations
 
-import io
 import pickle
-import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from ulmfit.errors import ArtefactError
 
-LARGEST = 256 * 2**20
+LARGEST = 64 * 2**20
 """Bytes of a pickle, at most: the weights stand beside it in every format read here."""
 
-REFUSED = ("EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER")
+MOST_READS = 8 * 2**20
+"""How often a pickle is read from, at most: once or twice an instruction, and a word takes two or
+three of them."""
+
+REFUSED = (
+    pickle.EXT1,
+    pickle.EXT2,
+    pickle.EXT4,
+    pickle.INST,
+    pickle.OBJ,
+    pickle.BYTEARRAY8,
+    pickle.NEXT_BUFFER,
+    pickle.READONLY_BUFFER,
+)
 """Instructions that no file of weights or words has."""
 
 Names = Mapping[tuple[str, str], Any]
@@ -28,10 +39,6 @@ Names = Mapping[tuple[str, str], Any]
 
 class PickledList(list[Any]):
     """A list of fastcore (`L`), which pickles its items as an attribute."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Take up the items."""
-        self[:] = state["items"]
 
 
 CONTAINERS: Names = {
@@ -56,9 +63,8 @@ def load_plain(
     Raises `ArtefactError` that begins with `where` if the pickle is damaged, too large, or asks
     for anything else.
     """
-    content = _pickle_at(file, where)
     try:
-        return _Unpickler(content, names, pointed_to).load()
+        return _Unpickler(_Limited(file), names, pointed_to).load()
     except _CodeError as error:
         raise ArtefactError(
             f"{where}: the pickle asks for {error}, which is neither a tensor nor plain data; "
@@ -72,11 +78,42 @@ class _CodeError(Exception):
     """A pickle asks for what it may not have."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Limited:
+    """A file that can be read only so far and so often: it reads, and reads lines."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._bytes, self._reads = LARGEST, MOST_READS
+
+    def read(self, size: int) -> bytes:
+        if size > self._bytes:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        return self._counted(self._file.read(size))
+
+    def readline(self) -> bytes:
+        line = self._counted(self._file.readline(self._bytes + 1))
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
+
+    def _counted(self, content: bytes) -> bytes:
+        self._bytes -= len(content)
+        self._reads -= 1
+        if self._bytes < 0 or self._reads < 0:
+            raise ValueError(f"more than {LARGEST:,} bytes, or {MOST_READS:,} pieces")
+        return content
+
+
+_Machine: Any = pickle._Unpickler  # of which typeshed knows little
+
+
+class _Unpickler(_Machine):  # type: ignore[misc]
+    """The machine in Python, of which every instruction can be replaced."""
+
     def __init__(
-        self, content: bytes, names: Names, pointed_to: Callable[[Any], Any] | None
+        self, file: _Limited, names: Names, pointed_to: Callable[[Any], Any] | None
     ) -> None:
-        super().__init__(io.BytesIO(content))
+        super().__init__(file)
         self._names, self._pointed_to = names, pointed_to
 
     def find_class(self, module: str, name: str) -> Any:
@@ -86,51 +123,36 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if self._pointed_to is None:
-            raise _CodeError("what stands outside of it")
+            raise ValueError("it points to what stands outside of it")
         return self._pointed_to(pid)
 
+    def load_build(self) -> None:
+        """Of all values, a list of fastcore alone has attributes that are wanted: its items.
 
-def _pickle_at(file: BinaryIO, where: str) -> bytes:
-    """Return the bytes of the pickle at the place of `file`, its instructions looked through.
+        The machine would set any attribute of anything, functions and classes included.
+        """
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, PickledList):
+            target[:] = state["items"]
+        elif not isinstance(target, OrderedDict):  # whose attributes are PyTorch's, and not needed
+            raise _CodeError(f"attributes of '{type(target).__name__}'")
 
-    The machine makes room for as many memories as an instruction numbers: more than a pickle has
-    bytes would be an attack on the memory of the computer.
-    """
-    start = file.tell()
-    reader = _Limited(file)
-    try:
-        # It reads, and reads lines, and asks no more of a file.
-        for instruction, argument, _ in pickletools.genops(reader):  # type: ignore[arg-type]
-            if instruction.name in REFUSED:
-                raise ValueError(f"instruction {instruction.name}")
-            if instruction.name.endswith("PUT") and (argument or 0) > reader.bytes_read:
-                raise ValueError(f"{argument} memories")
-    except Exception as error:  # pickletools, too, may raise anything
-        raise ArtefactError(f"{where}: {_damaged(error)}") from None
-    file.seek(start)
-    return file.read(reader.bytes_read)
+    def load_frame(self) -> None:
+        """Frames are for speed: their length is passed over, so that every read is counted."""
+        self.read(8)
 
-
-class _Limited:
-    """A file of which no more than `LARGEST` bytes can be read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.bytes_read = 0
-
-    def read(self, size: int) -> bytes:
-        return self._counted(self._file.read(min(size, LARGEST)), size)
-
-    def readline(self) -> bytes:
-        return self._counted(self._file.readline(LARGEST), 0)
-
-    def _counted(self, content: bytes, size: int) -> bytes:
-        self.bytes_read += len(content)
-        if max(self.bytes_read, size) >= LARGEST:
-            raise ValueError(f"more than {LARGEST:,} bytes")
-        return content
+    dispatch: ClassVar = {
+        code: carry_out
+        for code, carry_out in _Machine.dispatch.items()
+        if bytes([code]) not in REFUSED
+    } | {pickle.BUILD[0]: load_build, pickle.FRAME[0]: load_frame}
 
 
 def _damaged(error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, EOFError):
+        reason = "it ends too soon"
+    elif isinstance(error, KeyError):
+        reason = f"no instruction or memory {error}"
+    else:
+        reason = " ".join(str(error).split()) or type(error).__name__
     return f"not a pickle, or a damaged one ({reason}); get the file again"

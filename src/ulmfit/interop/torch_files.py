@@ -29,6 +29,12 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 BLOCK_NUMBERS = 4 * 2**20
 """Numbers that are read at a time."""
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, RuntimeError)
+"""What `zipfile` raises for an archive that it cannot read; `RuntimeError`: an encrypted one."""
+
+_EMPTY_ROOM = 2**16
+"""What the sizes of a tensor may come to, more than its numbers: of an empty one, one is 0."""
+
 _LOCAL_HEADER = b"PK\x03\x04"
 _AGAIN = "get the file again"
 
@@ -138,7 +144,7 @@ def _read_archive(path: Path, file: BinaryIO) -> Any:
         folder = pickles[0].removesuffix("data.pkl")
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in entries else b""
         program = archive.read(pickles[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+    except _DAMAGED as error:
         raise ArtefactError(f"{path}: a damaged archive ({error}); {_AGAIN}") from None
     _refuse_big_endian(path, order == b"big")
 
@@ -190,7 +196,10 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
         return storage
 
     value = load_plain(file, where, NAMES, pointed_to)
-    for key in map(str, load_plain(file, where)):
+    keys = load_plain(file, where)
+    if not isinstance(keys, list):
+        raise ArtefactError(f"{path}: does not say in which order its weights stand; {_AGAIN}")
+    for key in map(str, keys):
         count = file.read(8)
         if len(count) < 8 or key not in item_bytes:
             raise ArtefactError(f"{path}: truncated before weights {key}; {_AGAIN}")
@@ -229,8 +238,10 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Sto
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *stride)):
         raise ValueError("a tensor of no possible shape")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if math.prod(shape) > 0 and last >= storage.count:
+    if 0 not in shape and last >= storage.count:
         raise ValueError("a tensor that reaches beyond its weights")
+    if math.prod(max(1, size) for size in shape) > max(_EMPTY_ROOM, storage.count):
+        raise ValueError("a tensor that is larger than its weights")
     return StoredTensor(storage, offset, tuple(shape), tuple(stride))
 
 

@@ -64,6 +64,7 @@ def read_vocabulary(path: Path) -> tuple[list[str], list[str]]:
             f"{path}: not a list of words; give a vocabulary: a pickled or a JSON list of strings, "
             "or a text file with a word a line"
         )
+    _refuse_surrogates(path, words)
     _refuse_duplicates(path, words)
     return list(words), list(labels)
 
@@ -79,7 +80,19 @@ def _read(path: Path) -> Any:
 
 
 def _are_words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+
+
+def _refuse_surrogates(path: Path, words: Sequence[str]) -> None:
+    """Refuse halves of characters, which no file of text can hold."""
+    for row, word in enumerate(words):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ArtefactError(
+                f"{path}: word {row} (from 0), {word[:50]!r}, is not valid Unicode; give the "
+                "vocabulary of the training"
+            ) from None
 
 
 def _refuse_duplicates(path: Path, words: Sequence[str]) -> None:
@@ -87,8 +100,9 @@ def _refuse_duplicates(path: Path, words: Sequence[str]) -> None:
     for row, word in enumerate(words):
         if word in seen and word != FILLER:
             raise ArtefactError(
-                f"{path}: {word!r} stands in it twice, as words {seen[word]} and {row} (from 0); "
-                "which row is its own cannot be known: give the vocabulary of the training"
+                f"{path}: {word[:50]!r} stands in it twice, as words {seen[word]} and {row} "
+                "(from 0); which row is its own cannot be known: give the vocabulary of the "
+                "training"
             )
         seen[word] = row
 
