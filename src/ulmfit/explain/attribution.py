@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +21,18 @@ from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import TextClassifier, answering
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID
 
-FEWEST_STEPS, MOST_STEPS = 16, 512
+STRETCHES = 4
+"""In so many, at first, the way from baseline to document is gone."""
+
+STEPS = 4
+"""Gradients taken in a stretch of the way, at the places of Gauss and Legendre."""
+
+MOST_STEPS = 1024
+"""Gradients of a document and label, about, after which no stretch is halved any more."""
+
 GAP = 0.05
-"""Steps are doubled until the contributions miss the change they explain by less than this share
-of it."""
+"""Stretches are halved until the contributions miss the change they explain by less than this share
+of it, and what the stretches miss, added up, is less than this share of all ups and downs."""
 
 SMALLEST_CHANGE = 0.01
 """Of a change smaller than this (of a probability; of a number's range), the gap is a share of
@@ -30,6 +40,8 @@ this."""
 
 TOKENS_AT_ONCE = 16_384
 """Of the path from baseline to document, whose activations are in memory together."""
+
+T = TypeVar("T")
 
 MOST_WINDOWS = 128
 """Into so many windows, at most, words are put together that are left out at once."""
@@ -56,19 +68,16 @@ def integrated_gradients(
     ids = [in_order([words.ids], each.member)[0] for each in classifier.members]
     vectors, starts = _vectors(classifier, ids)
     method = IntegratedGradients(lambda *each: answer(classifier, each))
-    with torch.no_grad():
-        start, end = (answer(classifier, each)[0] for each in (starts, vectors))
+    begins = []
     contributions = np.zeros((len(words.ids), len(labels)))
     with frozen(classifier):
         for column, label in enumerate(labels):
-            change = float(end[label] - start[label])
-            gap = GAP * max(abs(change), SMALLEST_CHANGE * _width(classifier))
-            found = _adding_up(method, vectors, starts, label, change, gap)
-            for each, own in zip(found, classifier.members, strict=True):
-                by_time = each[0].double().sum(1).cpu().numpy()
+            way = _Way(classifier, method, vectors, starts, label)
+            for each, own in zip(_adding_up(way), classifier.members, strict=True):
                 reading = in_order([np.arange(len(words.ids))], own.member)[0]
-                contributions[reading, column] += by_time
-    return contributions, start.double().cpu().numpy()[list(labels)]
+                contributions[reading, column] += each
+            begins.append(way.answer_at(0.0))
+    return contributions, np.array(begins)
 
 
 def occlusion(
@@ -115,28 +124,109 @@ def _vectors(
     return tuple(vectors), tuple(starts)
 
 
-def _adding_up(
-    method: Any,
-    vectors: tuple[Tensor, ...],
-    starts: tuple[Tensor, ...],
-    label: int,
-    change: float,
-    gap: float,
-) -> tuple[Tensor, ...]:
-    """Return each member's gradients times the way; steps are doubled until `change` is met."""
-    steps = FEWEST_STEPS
-    while True:
-        found: tuple[Tensor, ...] = method.attribute(
-            vectors,
-            starts,
-            target=label,
-            n_steps=steps,
-            internal_batch_size=max(1, TOKENS_AT_ONCE // vectors[0].shape[1]),
+@dataclass(frozen=True)
+class _Stretch:
+    """A stretch of the way from baseline (0) to document (1), and the gradients along it."""
+
+    begin: float
+    end: float
+    by_member: list[NDArray[np.float64]]
+    """Contributions of each member's tokens, [time]."""
+
+    change: float
+    """Of the answer, from its begin to its end."""
+
+    @property
+    def missed(self) -> float:
+        """What the contributions do not add up to, of the change."""
+        return self.change - float(sum(each.sum() for each in self.by_member))
+
+
+class _Way:
+    """The straight way from the baseline's word vectors to the document's, for one label."""
+
+    def __init__(
+        self,
+        classifier: TextClassifier,
+        method: Any,
+        vectors: tuple[Tensor, ...],
+        starts: tuple[Tensor, ...],
+        label: int,
+    ) -> None:
+        self._classifier, self._method, self._label = classifier, method, label
+        self._vectors, self._starts = vectors, starts
+        self._answers: dict[float, float] = {}
+        self.width = _width(classifier)
+        """How wide the range of answers is."""
+
+    def answer_at(self, place: float) -> float:
+        """Return the label's answer at a place of the way."""
+        self._read([place])
+        return self._answers[place]
+
+    def stretches(self, edges: Sequence[tuple[float, float]]) -> list[_Stretch]:
+        """Return the stretches between `edges`, some gone together."""
+        self._read([place for pair in edges for place in pair])
+        found: list[_Stretch] = []
+        for part in self._parts(edges, STEPS):
+            begins, ends = zip(*part, strict=True)
+            contributions = self._method.attribute(
+                self._at(ends), self._at(begins), target=self._label, n_steps=STEPS
+            )
+            sums = [each.double().sum(2).cpu().numpy() for each in contributions]
+            for row, (begin, end) in enumerate(part):
+                change = self._answers[end] - self._answers[begin]
+                found.append(_Stretch(begin, end, [each[row] for each in sums], change))
+        return found
+
+    def _read(self, places: Sequence[float]) -> None:
+        """Read the label's answers at the places that are not known yet."""
+        new = [place for place in dict.fromkeys(places) if place not in self._answers]
+        for part in self._parts(new, 1):
+            with torch.no_grad():
+                found = answer(self._classifier, self._at(part))[:, self._label].tolist()
+            self._answers.update(zip(part, found, strict=True))
+
+    def _parts(self, rows: Sequence[T], times: int) -> list[Sequence[T]]:
+        """Cut `rows`, each so many times a document, into what is in memory together."""
+        size = max(1, TOKENS_AT_ONCE // (times * self._vectors[0].shape[1]))
+        return [rows[first : first + size] for first in range(0, len(rows), size)]
+
+    def _at(self, places: Sequence[float]) -> tuple[Tensor, ...]:
+        """Return each member's word vectors [places, time, embedding]."""
+        return tuple(
+            start + start.new_tensor(places)[:, None, None] * (vector - start)
+            for start, vector in zip(self._starts, self._vectors, strict=True)
         )
-        total = sum(float(each.double().sum()) for each in found)
-        if abs(total - change) <= gap or steps >= MOST_STEPS:
-            return found
-        steps *= 2
+
+
+def _adding_up(way: _Way) -> list[NDArray[np.float64]]:
+    """Return the contributions [time] of each member's tokens, to within `GAP`.
+
+    The gradients of a stretch should add up to the change of the answer over it, which two more
+    readings tell: only where they do not, the stretch is halved.
+    """
+    found = way.stretches(list(pairwise(np.linspace(0.0, 1.0, STRETCHES + 1).tolist())))
+    steps = STEPS * STRETCHES
+    change = way.answer_at(1.0) - way.answer_at(0.0)
+    gap = GAP * max(abs(change), SMALLEST_CHANGE * way.width)
+    while steps < MOST_STEPS:
+        misses = [abs(each.missed) for each in found]
+        ups_and_downs = GAP * sum(abs(each.change) for each in found)
+        missed = abs(sum(each.missed for each in found))
+        if missed <= gap and sum(misses) <= max(gap, ups_and_downs):
+            break
+        good = [each for each in found if abs(each.missed) <= max(misses) / 4]
+        middles = [
+            (each.begin, (each.begin + each.end) / 2, each.end)
+            for each in found
+            if abs(each.missed) > max(misses) / 4
+        ]
+        halves = way.stretches([half for edges in middles for half in pairwise(edges)])
+        found = good + halves
+        steps += STEPS * len(halves)
+    by_member = zip(*(each.by_member for each in found), strict=True)
+    return [np.sum(own, axis=0) for own in by_member]
 
 
 def _width(classifier: TextClassifier) -> float:
