@@ -70,7 +70,7 @@ def moved(classifier: TextClassifier, text: str, method: Method) -> dict[str, fl
 
 
 def deletion(classifier: TextClassifier, model: str, texts: list[str], method: Method) -> Rows:
-    """Return the row of each text; a finished one stands in `runs/benchmarks/explanations.jsonl`."""
+    """Return the row of each text; a finished one stands in a file of `runs/benchmarks`."""
     done_file = RUNS / "explanations.jsonl"
     done = {line["key"]: line["row"] for line in read_lines(done_file)}
     rows: Rows = []
