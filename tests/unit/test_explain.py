@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import sys
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,48 @@ def test_gradients_along_the_way_by_hand(tokenizer: Tokenizer) -> None:
     ]
     backward = torch.cat([by_member[1][:1], by_member[1][1:].flip(0)])
     np.testing.assert_allclose(contributions[:, 0], by_member[0] + backward, atol=2e-3)
+
+
+class SteepWay:
+    """A way along which the answer rises within a hundredth of it, and one along which it waves."""
+
+    width = 1.0
+
+    def __init__(self, answer_at: Callable[[float], float]) -> None:
+        self.answer_at = answer_at
+        self.steps = 0
+
+    def stretches(self, edges: Sequence[tuple[float, float]]) -> list[attribution._Stretch]:
+        self.steps += attribution.STEPS * len(edges)
+        places, weights = np.polynomial.legendre.leggauss(attribution.STEPS)
+        found = []
+        for begin, end in edges:
+            at = begin + (end - begin) * (places + 1) / 2
+            slopes = [(self.answer_at(a + 1e-6) - self.answer_at(a - 1e-6)) / 2e-6 for a in at]
+            total = np.array([(end - begin) / 2 * np.dot(weights, slopes)])
+            found.append(
+                attribution._Stretch(
+                    begin, end, [total], self.answer_at(end) - self.answer_at(begin)
+                )
+            )
+        return found
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda a: 1 / (1 + math.exp(-300 * (a - 0.137))),
+        lambda a: 0.5 + 0.4 * math.sin(40 * a) * (1 - a) + 0.02 * a,
+        lambda a: 0.3,
+    ],
+    ids=["steep", "waves", "flat"],
+)
+def test_stretches_that_do_not_add_up_are_halved(curve: Callable[[float], float]) -> None:
+    way = SteepWay(curve)
+    (total,) = attribution._adding_up(way)  # type: ignore[arg-type]
+    change = curve(1.0) - curve(0.0)
+    assert abs(float(total.sum()) - change) <= 0.05 * max(abs(change), 0.01)
+    assert way.steps <= 250
 
 
 @pytest.mark.parametrize("text", TEXTS)
