@@ -410,6 +410,7 @@ FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
      "give a .csv, .tsv, .jsonl or .parquet file"),
     ("a.data", b"a\n", {},
      "the name does not tell the format; give --reading.format csv, tsv, jsonl, parquet or text"),
+    ("a.xlsx", b"PK", {}, "a spreadsheet; save its sheet as CSV (UTF-8), and give that"),
     ("a.csv", b"a\n", {"format": "folder"},
      "a file, not a folder; leave out --reading.format folder"),
 ]  # fmt: skip
@@ -644,14 +645,18 @@ def test_cells_may_stand_between_other_characters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("delimiter", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")]
 )
-def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, said: str) -> None:
+@pytest.mark.parametrize("names", [("text", "label"), ("Body", "Topic or Team")])
+def test_another_delimiter_is_named(
+    tmp_path: Path, delimiter: str, said: str, names: tuple[str, str]
+) -> None:
     path = tmp_path / "in.csv"
-    path.write_text(f"text{delimiter}label\none{delimiter}a\n")
+    header = delimiter.join(names)
+    path.write_text(f"{header}\none{delimiter}a\n")
     with pytest.raises(DataError) as error:
         list(read_documents(path, ReadingConfig(), labelled=True))
     shown = "$'\\t'" if delimiter == "\t" else f"'{delimiter}'"
     assert str(error.value) == (
-        f"{path}: there is no column 'text', but there would be if cells ended at {said}; "
+        f"{path}: there is one column, {header!r}; if its cells end at {said}, "
         f"give --reading.delimiter {shown}"
     )
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from ulmfit.config.artefact import Task
 from ulmfit.data.sources import Document
-from ulmfit.data.targets import dense, kind_of, label_counts, make_task, targets_of
+from ulmfit.data.targets import alike_labels, dense, kind_of, label_counts, make_task, targets_of
 from ulmfit.errors import ConfigError, DataError
 
 
@@ -129,3 +129,16 @@ def test_a_label_that_training_has_not_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         targets_of([Document("a", None, "b.csv, row 7")], task)
     assert str(caught.value) == "b.csv, row 7: no label; read the documents with their labels"
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (("Business", "Sports"), None),
+        (("Sports", "Sports ", "b", "sports"), "'Sports', 'Sports ', 'sports'; each is"),
+        (("A b", "A  b", "c", "C"), "'A b', 'A  b'; 'c', 'C'; each is"),
+    ],
+)
+def test_labels_written_almost_alike_are_told(labels: tuple[str, ...], found: str | None) -> None:
+    said = alike_labels(Task(labels=labels))
+    assert said is None if found is None else found in str(said)

@@ -27,6 +27,7 @@ _SUFFIXES = {
     ".parquet": "parquet",
     ".txt": "text",
 }
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _LARGEST_FIELD = 2**31 - 1  # characters; what a C long holds everywhere
 _PARQUET_ROWS = 256  # rows decoded at a time
@@ -126,6 +127,8 @@ def file_format(path: Path, reading: ReadingConfig) -> str:
     if reading.format != "auto":
         return reading.format
     suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix
+    if suffix.lower() in _SPREADSHEETS:
+        raise DataError(f"{path}: a spreadsheet; save its sheet as CSV (UTF-8), and give that")
     if suffix.lower() not in _SUFFIXES:
         raise DataError(
             f"{path}: the name does not tell the format; give --reading.format "
@@ -170,15 +173,19 @@ def _csv_rows(
 
 
 def _check_delimiter(path: Path, header: Sequence[str], columns: Columns) -> None:
-    """Raise `DataError` if the header is one cell that another delimiter would cut as asked."""
-    for other, called in _DELIMITERS.items() if len(header) == 1 else ():
-        if other in header[0] and set(columns.names) <= set(header[0].split(other)):
-            shown = "$'\\t'" if other == "\t" else f"'{other}'"
-            raise DataError(
-                f"{path}: there is no column {columns.names[0]!r}, but there would be if cells "
-                f"ended at {called}s; "
-                f"give --reading.delimiter {shown}"
-            )
+    """Raise `DataError` if the header is one cell that another delimiter would cut."""
+    asked = set(columns.names)
+    if len(header) != 1 or asked <= set(header):
+        return
+    cuts = [(other, called) for other, called in _DELIMITERS.items() if other in header[0]]
+    cuts.sort(key=lambda cut: not asked <= set(header[0].split(cut[0])))
+    if cuts:
+        other, called = cuts[0]
+        shown = "$'\\t'" if other == "\t" else f"'{other}'"
+        raise DataError(
+            f"{path}: there is one column, {header[0]!r}; if its cells end at {called}s, "
+            f"give --reading.delimiter {shown}"
+        )
 
 
 def _tsv_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:

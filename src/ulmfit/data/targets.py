@@ -70,6 +70,20 @@ def make_task(
     return Task(kind=kind, labels=tuple(names))
 
 
+def alike_labels(task: Task) -> str | None:
+    """Return a warning of labels that differ in case or white space alone, if there are any."""
+    groups: dict[str, list[str]] = {}
+    for label in task.labels:
+        groups.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    alike = [", ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return None
+    return (
+        f"labels that differ in case or white space alone: {'; '.join(alike)}; each is a label of "
+        "its own unless they are written alike in the file"
+    )
+
+
 def targets_of(documents: Sequence[Document], task: Task) -> Targets:
     """Return what `task` asks the documents for, a row each.
 

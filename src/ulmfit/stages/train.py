@@ -15,7 +15,7 @@ from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
 from ulmfit.data.sources import Document, read_documents, read_many
 from ulmfit.data.splits import split_labelled
-from ulmfit.data.targets import kind_of, make_task, targets_of
+from ulmfit.data.targets import alike_labels, kind_of, make_task, targets_of
 from ulmfit.data.token_store import (
     TokenStore,
     fingerprint_files,
@@ -126,6 +126,7 @@ def read_labelled(config: TrainConfig, run: RunFolder) -> LabelledData:
     run.log.warn(unicode.report())
     hint = "; if not so, give --classifier.task" if asked == "auto" else ""
     run.log.say(f"{describe_task(task)}{hint}")
+    run.log.warn(alike_labels(task))
     return LabelledData(training, validation, task)
 
 
