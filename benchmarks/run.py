@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, parse, parser
+from common import RESULTS, ROOT, parse, parser
+from page import write_page
 from rich.console import Console
 from rich.table import Table
 
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         path = Path(__file__).with_name(script)
         subprocess.run([sys.executable, str(path), "--data", str(parsed.data), *rest], check=True)
     Console().print(result_table())
+    print(f"drawn in {write_page().relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
