@@ -151,8 +151,13 @@ CASES: dict[str, tuple[Callable[[Files], Any], str]] = {
     "a compressed archive": (rezipped, "is compressed, which PyTorch never does; not read"),
     "a tensor beyond its weights": (beyond, "a tensor that reaches beyond its weights"),
     "a memory bomb": (
-        words(lambda _: b"]r\xff\xff\xff\x7f."),
-        "damaged one (2147483647 memories)",
+        words(lambda _: b"\x96" + (2**40).to_bytes(8, "little") + b"."),
+        "damaged one (no instruction or memory 150)",
+    ),
+    "a memory far off": (words(lambda _: b"]r\xff\xff\xff\x7f."), "the vocabulary 0 words"),
+    "attributes of a class": (
+        words(lambda _: b"\x80\x02cfastcore.foundation\nL\n}X\x01\x00\x00\x00aK\x01sb."),
+        "asks for attributes of 'type'",
     ),
     "swapped layers": (saved(swap), "'0.rnns.0.module.weight_ih_l0' is [24, 6], expected [24, 4]"),
     "a missing layer": (
