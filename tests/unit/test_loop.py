@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -478,6 +479,40 @@ def test_an_interrupt_leaves_the_last_checkpoint(
     resumed = LinearTask(data(84, 4))
     run(resumed, config(checkpoint_steps=5), tmp_path)
     assert resumed.calls == 42 - 5
+
+
+def interrupts_at(call: int, times: int) -> Callable[[LinearTask], None]:
+    def interrupt(task: LinearTask) -> None:
+        for _ in range(times if task.calls == call else 0):
+            signal.raise_signal(signal.SIGINT)
+
+    return interrupt
+
+
+@pytest.mark.parametrize(("times", "saved"), [(1, 9), (2, 5)])
+def test_a_step_is_ended_before_the_first_interrupt_is_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], times: int, saved: int
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    whole = LinearTask(data(84, 4))
+    run(whole, config(checkpoint_steps=5))
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            LinearTask(data(84, 4), before_loss=interrupts_at(8, times)),
+            config(checkpoint_steps=5),
+            title="forward",
+            precision="float32",
+            log=RunLog(tmp_path / "log.jsonl"),
+            checkpoint=tmp_path / "checkpoint",
+        )
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "interrupted: the step at hand is ended first; again: at once"
+    assert told[-1].endswith(f"; --resume goes on from batch {saved}")
+    assert signal.getsignal(signal.SIGINT) is before
+    resumed = LinearTask(data(84, 4))
+    run(resumed, config(checkpoint_steps=5), tmp_path)
+    assert resumed.calls == 42 - saved
+    assert all(map(torch.equal, whole.module.parameters(), resumed.module.parameters()))
 
 
 def test_each_epoch_is_asked_for_its_own_batches(tmp_path: Path) -> None:

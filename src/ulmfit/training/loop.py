@@ -28,6 +28,7 @@ from ulmfit.training.checkpoint import (
     save_checkpoint,
 )
 from ulmfit.training.device import Precision, autocast
+from ulmfit.training.interrupt import Interrupt, patient_interrupt
 from ulmfit.training.log import ProgressBar, RunLog
 from ulmfit.training.optimizers import (
     build_optimizer,
@@ -138,14 +139,16 @@ def train(
     """Train `task.module` in place and return the results.
 
     If the file `checkpoint` exists the run goes on from it, to the same bits; while the run goes
-    on, it is written anew at the interval of `config`. An interrupt leaves the last one.
+    on, it is written anew at the interval of `config`. An interrupt ends the step at hand and
+    writes it once more; a second one acts at once, and leaves the last one.
 
     Raises `TrainingError` when the loss stays not finite, `ResumeError` for a damaged checkpoint.
     """
     run = TrainingRun(task, config, title, precision, log, checkpoint)
     run.restore()
     try:
-        run.train()
+        with patient_interrupt() as run.interrupt:
+            run.train()
     except KeyboardInterrupt:
         kept = f"; --resume goes on from batch {run.saved}" if checkpoint is not None else ""
         log.say(f"{title}: interrupted after batch {run.progress.index}{kept}")
@@ -167,6 +170,7 @@ class TrainingRun:
     ) -> None:
         self.task, self.config, self.title = task, config, title
         self.precision, self.log, self.checkpoint = precision, log, checkpoint
+        self.interrupt = Interrupt()
         self.groups = task.layer_groups()
         self.device = self.groups[-1][0].device
         self.plan = TrainingPlan(config, len(self.groups), task.batch_count)
@@ -325,15 +329,19 @@ class TrainingRun:
         progress.stopped_early = self.config.patience > 0 and waited_enough
 
     def save_if_due(self) -> None:
-        """Write the checkpoint if the interval has passed."""
+        """Write the checkpoint if the interval has passed, or before an interrupt is obeyed."""
         self.steps_since_saved += 1
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
         waited = (time.monotonic() - self.last_saved) / 60
         due = self.steps_since_saved >= steps if steps else waited > minutes
-        if self.checkpoint is not None and processes.agreed(lambda: due):
+        asked = self.interrupt.asked
+        due, asked = processes.agreed(lambda: (due or asked, asked))
+        if self.checkpoint is not None and due:
             self.save()
             self.saved = self.progress.index
             self.steps_since_saved, self.last_saved = 0, time.monotonic()
+        if asked:
+            raise KeyboardInterrupt
 
     def save(self) -> None:
         """Write everything that the rest of the run depends on, atomically."""

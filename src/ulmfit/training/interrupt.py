@@ -1,0 +1,41 @@
+"""An interrupt (Ctrl-C) that waits for the end of a step, so that nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interrupt:
+    """Whether the user has asked for an end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def patient_interrupt() -> Iterator[Interrupt]:
+    """Note the first interrupt, and say so; the second one acts at once, as ever.
+
+    In a thread other than the main one, which gets no signals, nothing is changed.
+    """
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: Any) -> None:
+        interrupt.asked = True
+        signal.signal(signal.SIGINT, before)
+        print("interrupted: the step at hand is ended first; again: at once", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
