@@ -62,8 +62,8 @@ def experiment(name: str, options: Namespace) -> Experiment:
     return Experiment(f"calibration-{name}", settings, texts, 0.02, draw, measured)
 
 
-def classifier_of(made: Experiment) -> TextClassifier:
-    """Return the classifier, trained if it is not there yet."""
+def trained(made: Experiment) -> Path:
+    """Return the folder of the classifier, trained if it is not there yet."""
     folder = RUNS / f"{made.name}-{made.settings.directions}"
     if not folder.exists():
         language_model, _ = shared_language_model(made)
@@ -77,7 +77,7 @@ def classifier_of(made: Experiment) -> TextClassifier:
             language_model=replace(made.settings.language_model, skip=True),
         )
         train(config)
-    return TextClassifier.from_pretrained(folder)
+    return folder
 
 
 def measures(made: Experiment, classifier: TextClassifier) -> dict[str, Any]:
@@ -104,7 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = {}
     for name in [parsed.only] if parsed.only else ["imdb", "ag-news"]:
         made = experiment(name, parsed)
-        found[name] = measures(made, classifier_of(made))
+        classifier = TextClassifier.from_pretrained(trained(made), device="auto")
+        found[name] = measures(made, classifier)
         print(json.dumps({name: found[name]}, indent=2))
     suffix = f"-{parsed.only}" if parsed.only else ""
     write(f"calibration{suffix}", {"labels": LABELS, "measured": MEASURED, "models": found})
