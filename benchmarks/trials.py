@@ -10,10 +10,11 @@ Each line of FILE is a call of a script of this folder without `--data`, such as
 from __future__ import annotations
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import parse, parser
-from tables import run_all
+from tables import call, threads_of_each
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,7 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parse(options, arguments)
     lines = [line.strip() for line in parsed.file.read_text(encoding="utf-8").splitlines()]
     calls = [tuple(shlex.split(line)) for line in lines if line and not line.startswith("#")]
-    run_all(calls, parsed.data, parsed.processes)
+    threads = threads_of_each(parsed.processes)
+    with ThreadPoolExecutor(parsed.processes) as pool:
+        list(pool.map(lambda command: call(command, parsed.data, threads), calls))
 
 
 if __name__ == "__main__":
