@@ -356,16 +356,19 @@ def test_lime_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
 
 
 def test_shap_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
+    # Without its words a text is `bad` to this small model: only a good one has a word that tells.
     import shap
 
+    text = "the film was superb in a room"
     masker = shap.maskers.Text(r"\W+")
     explainer = shap.Explainer(fitted.predict_proba, masker, output_names=["bad", "good"], seed=0)
-    (explained,) = explainer(["the film was awful in a room"])
-    by_word = dict(zip(map(str.strip, explained.data), explained.values[:, 0], strict=True))
-    assert max(by_word, key=lambda word: by_word[word]) == "awful"
+    (explained,) = explainer([text])
+    for_good = dict(zip(map(str.strip, explained.data), explained.values[:, 1], strict=True))
+    assert max(for_good, key=lambda word: for_good[word]) == "superb"
+    assert for_good["superb"] > 0.2
     np.testing.assert_allclose(
         explained.base_values + explained.values.sum(0),
-        fitted.predict_proba(["the film was awful in a room"])[0],
+        fitted.predict_proba([text])[0],
         atol=1e-3,
     )
 
