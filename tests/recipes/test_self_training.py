@@ -92,6 +92,27 @@ def test_it_learns_from_what_it_labelled(
     assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
 
 
+def test_rows_without_a_label_are_as_a_file_of_their_own(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    rows = made_up_reviews(LABELLED + UNLABELLED, seed=5)
+    marked = [(text, label if i % 5 == 0 else "") for i, (text, label) in enumerate(rows)]
+    table = write(tmp_path / "table.csv", marked, "text", "label")
+    labelled = write(tmp_path / "some.csv", [row for row in marked if row[1]], "text", "label")
+    apart = write(tmp_path / "apart.csv", [row[:1] for row in marked if not row[1]], "text")
+    settings = {
+        "directions": "forward",
+        "validation": {"fraction": 0.1},
+        "language_model": {"training": {"epochs": 1.0, "threads": 1}},
+    }
+    files = {"data": labelled, "unlabelled": (apart,), "output": str(tmp_path / "two")}
+    two = train(config(**settings, **files), quiet=True)
+    reading = {"missing_label": "unlabelled"}
+    one = train(config(**settings, data=table, unlabelled=(), reading=reading), quiet=True)
+    first, second = (load_file(folder / "model.safetensors") for folder in (two, one))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
 def test_a_stopped_and_resumed_run_has_the_same_bits(
     config: Callable[..., TrainConfig],
     tmp_path: Path,

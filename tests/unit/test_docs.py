@@ -290,21 +290,23 @@ def test_the_way_of_a_table_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def write(name: str, columns: Sequence[str], count: int) -> None:
+    def write(name: str, columns: Sequence[str], count: int, labelled: int = 0) -> None:
         with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(columns)
             for number in range(count):
                 text = TEXTS[number % len(TEXTS)]
                 team = "accounts" if "bad" in text else "orders"
-                rows.writerow([number, text, team][: len(columns)])
+                cells = [number, text, team if number < labelled else ""]
+                rows.writerow(cells[: len(columns)])
 
-    write("tickets.csv", ("id", "body", "team"), 300)
-    write("more.csv", ("id", "body"), 200)
+    write("tickets.csv", ("id", "body", "team"), 500, labelled=300)
     write("incoming.csv", ("id", "body"), 30)
     run_in_order(YOUR_TABLE, tmp_path, workspace / "shipped", monkeypatch)
     said = capsys.readouterr().err
     assert "Traceback" not in said and "not calibrated" not in said
+    assert "180 labelled documents to train on, 60 held out" in said
+    assert "440 documents, 200 of them without a label" in said
     found = list(csv.DictReader((tmp_path / "predictions.csv").read_text("utf-8").splitlines()))
     assert list(found[0]) == ["row", "id", "label", "p_accounts", "p_orders"]
     assert [row["id"] for row in found] == [str(number) for number in range(30)]

@@ -7,6 +7,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ulmfit.config.data import ReadingConfig
-from ulmfit.data.sources import Document, expand, read_documents, read_many
+from ulmfit.data.sources import Document, expand, read_documents, read_many, read_without_label
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.text.unicode import UnicodeCheck
 
@@ -198,6 +199,38 @@ def test_lists_of_labels(tmp_path: Path, suffix: str) -> None:
     assert [d.label for d in read((["a"], [[1.0, True, np.int64(3)]]))] == [("1", "3", "True")]
     with pytest.raises(DataError, match="row 2: the label is missing"):
         read((["a", "b"], [["x"], ["x", ""]]))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_rows_without_a_label_stand_apart_where_they_are_asked_for(
+    tmp_path: Path, suffix: str
+) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c", "d"], "label": ["x", None, " ", "y"]})
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    elif suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    reading = ReadingConfig(missing_label="unlabelled")
+    for source in (path, frame, (["a", "b", "c", "d"], ["x", None, " ", "y"])):
+        having = list(read_documents(source, reading, labelled=True))
+        without = list(read_without_label(source, reading))
+        assert [(d.text, d.label) for d in having] == [("a", "x"), ("d", "y")]
+        assert [(d.text, d.label) for d in without] == [("b", None), ("c", None)]
+        assert [d.where.rpartition(", ")[2] for d in having] == ["row 1", "row 4"]
+        assert list(read_without_label(source, ReadingConfig())) == []
+    assert [d.text for d in read_documents(path, reading, labelled=False)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("several", [{"label_separator": "|"}, {"label_columns": ("x", "y")}])
+def test_an_empty_cell_is_no_missing_label_where_there_may_be_several(several: Any) -> None:
+    reading = ReadingConfig(missing_label="unlabelled", **several)
+    frame = pd.DataFrame({"text": ["a"], "label": [""], "x": [0], "y": [0]})
+    for read_rows in (partial(read_documents, labelled=True), read_without_label):
+        with pytest.raises(ConfigError, match=r"'reading.missing_label': .* leave one of them out"):
+            list(read_rows(frame, reading))
 
 
 def test_labels_with_a_separator(tmp_path: Path) -> None:
@@ -402,9 +435,11 @@ FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.jsonl", b'{"text": "a", "label": Infinity}', {},
      "row 1: found inf of type float as label; make it a string or a number"),
     ("a.csv", CSV.encode() + b"a,\n", {},
-     "row 2: the label is missing (empty, NaN or null); fill it in, or leave the row out"),
+     "row 2: the label is missing (empty, NaN or null); fill it in, leave the row out or, to learn "
+     "from its text alone, give --reading.missing-label unlabelled"),
     ("a.jsonl", b'{"text": "a", "label": NaN}', {},
-     "row 1: the label is missing (empty, NaN or null); fill it in, or leave the row out"),
+     "row 1: the label is missing (empty, NaN or null); fill it in, leave the row out or, to learn "
+     "from its text alone, give --reading.missing-label unlabelled"),
     ("a.txt", b"a\n", {},
      "plain text has no columns, but 'text', 'label' are asked for; "
      "give a .csv, .tsv, .jsonl or .parquet file"),
@@ -478,7 +513,10 @@ def test_message_for_parquet_rows(tmp_path: Path) -> None:
 
 
 MISSING = "the text is missing (NaN or null); leave the row out, or put an empty string for"
-NO_LABEL = "the label is missing (empty, NaN or null); fill it in, or leave the row out"
+NO_LABEL = (
+    "the label is missing (empty, NaN or null); fill it in, leave the row out or, to learn from "
+    "its text alone, give --reading.missing-label unlabelled"
+)
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])

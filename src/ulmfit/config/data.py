@@ -28,6 +28,12 @@ class ReadingConfig:
     """In place of lists, for documents with several labels: what stands between them in a cell,
     such as `|`. An empty cell: no label."""
 
+    missing_label: Literal["unlabelled"] | None = None
+    """What a row of labelled data is whose label is empty. `unlabelled`: text without a label,
+    which training reads as such and measuring leaves out. Without it, an error that names the row.
+    Not for `label_columns` and `label_separator`: there an empty cell is a document with no label.
+    """
+
     weight_column: str | None = None
     """Column that holds a labelled document's weight in training, a number of 0 or more; the mean
     of all counts as 1. Without it, all weigh the same."""

@@ -68,6 +68,9 @@ def read_documents(
 
     `weighted`: with the weights of the column that `reading` names, if it names one.
 
+    `labelled`: only the rows that have a label, where `reading.missing_label` says that there are
+    others; `read_without_label` yields those.
+
     `where` names the file and the row, counted from 1 without the header.
 
     Raises `DataError` when the documents are asked for, not when this is called: at the first
@@ -81,15 +84,31 @@ def read_documents(
         reading.weight_column if weighted else None,
         kept_columns,
     )
+    passed_over = labelled and _may_miss_labels(reading)
     for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
+        if passed_over and _has_no_label(label):
+            continue
         yield Document(
-            text=text_of_columns(unicode.clean(_as_text(text, where), where) for text in texts),
+            text=_as_document(texts, where, unicode),
             label=_cleaned(_as_label(label, reading, where), where, unicode) if labelled else None,
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
             weight=1.0 if columns.weight is None else _as_weight(weight, where),
             kept=tuple(_as_kept(value, where, unicode) for value in kept),
         )
+
+
+def read_without_label(
+    source: Any, reading: ReadingConfig, unicode: UnicodeCheck | None = None
+) -> Iterator[Document]:
+    """Yield the documents whose label is missing, if `reading.missing_label` allows for them."""
+    if not _may_miss_labels(reading):
+        return
+    unicode = unicode or UnicodeCheck(reading.strict)
+    columns = Columns(reading.text_columns, (reading.label_column,))
+    for row in _rows(source, columns, reading):
+        if _has_no_label(row.label):
+            yield Document(_as_document(row.texts, row.where, unicode), None, row.where)
 
 
 def read_many(
@@ -223,6 +242,21 @@ def _described(fields: int | None) -> str:
     return "a single value" if fields is None else f"a tuple of {fields}"
 
 
+def _may_miss_labels(reading: ReadingConfig) -> bool:
+    if reading.missing_label is None:
+        return False
+    if reading.label_columns is not None or reading.label_separator is not None:
+        raise ConfigError(
+            "setting 'reading.missing_label': found with 'label_columns' or 'label_separator', "
+            "where an empty cell is a document with no label; leave one of them out"
+        )
+    return True
+
+
+def _as_document(texts: Iterable[object], where: str, unicode: UnicodeCheck) -> Text:
+    return text_of_columns(unicode.clean(_as_text(text, where), where) for text in texts)
+
+
 def _as_text(value: object, where: str) -> str:
     if isinstance(value, str):
         return str(value)  # numpy's strings too
@@ -244,6 +278,11 @@ def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[
     if isinstance(value, list | tuple | set | np.ndarray):
         return tuple(sorted({_as_name(each, "label", where) for each in value}))
     separator = reading.label_separator
+    if separator is None and _has_no_label(value):
+        raise DataError(
+            f"{where}: the label is missing (empty, NaN or null); fill it in, leave the row out "
+            "or, to learn from its text alone, give --reading.missing-label unlabelled"
+        )
     if separator is None:
         return _as_name(value, "label", where)
     parts = [] if _is_missing(value) else str(value).split(separator)
@@ -273,7 +312,7 @@ def _as_name(value: object, what: str, where: str) -> str:
     """Return a label or another value that names something as a string."""
     if isinstance(value, str) and value.strip():
         return str(value)
-    if isinstance(value, str) or _is_missing(value):
+    if _has_no_label(value):
         raise DataError(
             f"{where}: the {what} is missing (empty, NaN or null); fill it in, or leave the row out"
         )
@@ -307,6 +346,10 @@ def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
     if isinstance(value, bool | int | float):
         return value
     return unicode.clean(str(value), where)
+
+
+def _has_no_label(value: object) -> bool:
+    return _is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def _is_missing(value: object) -> bool:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.answers import decisions
-from ulmfit.data.sources import Document, read_many
+from ulmfit.data.sources import Document
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData
+from ulmfit.stages.unlabelled import has_unlabelled, unlabelled_documents
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
@@ -23,7 +24,7 @@ from ulmfit.training import processes
 
 def check_self_training(config: TrainConfig) -> None:
     """Refuse rounds of self-training without documents for them."""
-    if config.self_training.rounds and not config.unlabelled:
+    if config.self_training.rounds and not has_unlabelled(config):
         raise ConfigError(
             f"setting 'self_training.rounds': found {config.self_training.rounds}, but there are "
             "no documents to label; give --unlabelled"
@@ -69,7 +70,7 @@ def _drawn(config: TrainConfig, known: set[Text]) -> list[Document]:
     generator = random.Random(config.classifier.training.seed)
     kept: list[tuple[int, Document]] = []
     unicode = UnicodeCheck(config.reading.strict)
-    stream = read_many(config.unlabelled, config.reading, labelled=False, unicode=unicode)
+    stream = unlabelled_documents(config, unicode)
     unknown = (document for document in stream if document.text not in known)
     for place, document in enumerate(unknown):  # reservoir sampling, algorithm R
         if len(kept) < most:

@@ -13,15 +13,10 @@ from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
-from ulmfit.data.sources import Document, read_documents, read_many
+from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.splits import split_labelled
 from ulmfit.data.targets import alike_labels, kind_of, make_task, targets_of
-from ulmfit.data.token_store import (
-    TokenStore,
-    fingerprint_files,
-    fingerprint_texts,
-    open_or_build,
-)
+from ulmfit.data.token_store import TokenStore, fingerprint_texts, open_or_build
 from ulmfit.errors import ConfigError
 from ulmfit.models.card import describe_task
 from ulmfit.stages.calibrate import calibrate_on
@@ -33,6 +28,11 @@ from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.self_training import check_self_training, self_labelled
+from ulmfit.stages.unlabelled import (
+    has_unlabelled,
+    unlabelled_documents,
+    unlabelled_fingerprint,
+)
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import UnicodeCheck
@@ -54,9 +54,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
         data = read_labelled(config, run)
-        if config.unlabelled:
-            fingerprint = fingerprint_files(config.unlabelled, config.reading)
-            run.check_unchanged("unlabelled text", fingerprint)
+        if has_unlabelled(config):
+            run.check_unchanged("unlabelled text", unlabelled_fingerprint(config))
         models = load_for_training(run, config, settings=config.language_model)
         text = text_of(config, data, models[0].tokenizer, run)
         results: dict[str, Any] = {}
@@ -126,6 +125,7 @@ def read_labelled(config: TrainConfig, run: RunFolder) -> LabelledData:
     run.log.warn(unicode.report())
     hint = "; if not so, give --classifier.task" if asked == "auto" else ""
     run.log.say(f"{describe_task(task)}{hint}")
+    run.log.say(f"{len(training):,} labelled documents to train on, {len(validation):,} held out")
     run.log.warn(alike_labels(task))
     return LabelledData(training, validation, task)
 
@@ -181,17 +181,15 @@ def text_of(
 
     def texts() -> Iterator[Text]:
         yield from labelled
-        if config.unlabelled:
-            documents = read_many(
-                config.unlabelled, config.reading, labelled=False, unicode=unicode
-            )
-            yield from (document.text for document in documents)
+        yield from (document.text for document in unlabelled_documents(config, unicode))
 
-    fingerprint = fingerprint_texts(labelled)
-    if config.unlabelled:
-        fingerprint += fingerprint_files(config.unlabelled, config.reading)
+    fingerprint = fingerprint_texts(labelled) + unlabelled_fingerprint(config)
     store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache), unicode=unicode)
     run.log.warn(unicode.report())
+    run.log.say(
+        f"the language model reads {len(store):,} documents, {len(store) - len(labelled):,} of "
+        f"them without a label, {len(store.tokens):,} tokens in all"
+    )
     held_out = _held_out(store, len(data.training), len(labelled))
     if held_out.size == 0:
         return (store, None), None
