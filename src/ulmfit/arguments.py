@@ -1,7 +1,8 @@
 """From the command line to a configuration: every setting `a.b_c` is the option `--a.b-c`.
 
-What the command line leaves out comes from the file that `--config` names, then from the
-defaults. Values stay strings until `config.settings` checks them, as it does all others.
+What the command line leaves out comes from the files that `--config` names, the last one first,
+then from the defaults. Values stay strings until `config.settings` checks them, as it does all
+others.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ COMMON = {
         tyro.conf.arg(
             metavar="FILE",
             help="A `.json` or `.toml` file of settings, or the name of a shipped recipe, which "
-            "options given here override.",
+            "options given here override. May be given again: a later one overrides.",
             help_behavior_hint="",
         ),
     ],
@@ -55,6 +56,8 @@ COMMON = {
     ],
 }
 """Options of every command that are no settings of its own."""
+
+_CONFIG = "--config="
 
 FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
 
@@ -71,14 +74,15 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
     Raises `ConfigError` that names the option or the setting at fault, `SystemExit` after
     `--help`.
     """
-    given = _given(cls, command, arguments)
-    path, quiet = given.pop("config", None), given.pop("quiet", False)
+    paths, given = _given(cls, command, arguments)
+    quiet = given.pop("quiet", False)
     check_part(cls, given, command)
-    values = given
-    if path is not None:
+    values: dict[str, Any] = {}
+    for path in paths:
         in_file = read_values(path)
-        check_part(cls, in_file, str(path))
-        values = overlaid(cls, in_file, given)
+        check_part(cls, in_file, path)
+        values = overlaid(cls, values, in_file)
+    values = overlaid(cls, values, given)
     if missing := [_option(name) for name in _required(cls) if name not in values]:
         raise ConfigError(
             f"{command}: needs {' and '.join(missing)}; see `ulmfit {command} --help`"
@@ -86,25 +90,27 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
     return from_dict(cls, values, command), quiet
 
 
-def _given(cls: type, command: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the settings on the command line, and no others, nested as the classes are."""
+def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the files of settings and the settings on the command line, and no others, nested."""
     options = {"--config": True, **dict.fromkeys(FLAGS, False), **dict(_options(cls))}
     if arguments and not arguments[0].startswith("-") and _option(LEADING) in options:
         arguments = [_option(LEADING), *arguments]
     arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
+    words = list(_with_values(arguments, options, command))
+    files = [word.removeprefix(_CONFIG) for word in words if word.startswith(_CONFIG)]
     typed_dict: Any = TypedDict
     form = typed_dict(cls.__name__, {**_members(cls, None), **COMMON}, total=False)
     parsed: Any = tyro.cli(
         form,
         prog=f"ulmfit {command}",
         description=cls.__doc__,
-        args=list(_with_values(arguments, options, command)),
+        args=[word for word in words if not word.startswith(_CONFIG)],
         return_unknown_args=True,
     )
     given, unknown = parsed
     if unknown:
         raise ConfigError(f"{command}: {_unknown(unknown[0], options)}")
-    return dict(given)
+    return files, dict(given)
 
 
 def _members(cls: Any, default: Any) -> dict[str, Any]:

@@ -242,6 +242,28 @@ def test_the_command_line_overrides_the_file_and_the_file_the_defaults(
     assert (config.classifier.bptt, config.classifier.class_weights) == (40, {"a": 9.0})
 
 
+def test_a_later_file_lies_over_an_earlier_one(
+    tmp_path: Path, calls: list[tuple[Any, bool]]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[reading]\nlabel_column = "team"\n'
+        "[classifier]\nbptt = 40\nlabel_smoothing = 0.3\n[validation]\nfraction = 0.2\n"
+    )
+    words = ["train", "--data", "d.csv", "--output", "m"]
+    files = ["--config", str(path), "--config=few-labels"]
+    assert main([*words, *files]) == 0
+    assert main([*words, *files[::-1][:1], *files[:2]]) == 0
+    (recipe_on_top, _), (mine_on_top, _) = calls
+    for config in (recipe_on_top, mine_on_top):
+        assert config.reading.label_column == "team"
+        assert config.classifier.bptt == 40
+        assert config.classifier.training.unfreezing == "full"
+    assert (recipe_on_top.validation.fraction, mine_on_top.validation.fraction) == (0.0, 0.2)
+    smoothing = [config.classifier.label_smoothing for config in (recipe_on_top, mine_on_top)]
+    assert smoothing == [0.1, 0.3]
+
+
 def test_a_file_of_all_settings_is_a_command_line(
     tmp_path: Path, calls: list[tuple[Any, bool]]
 ) -> None:

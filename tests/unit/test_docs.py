@@ -304,12 +304,13 @@ def test_the_way_of_a_table_runs(
     write("incoming.csv", ("id", "body"), 30)
     run_in_order(YOUR_TABLE, tmp_path, workspace / "shipped", monkeypatch)
     said = capsys.readouterr().err
-    assert "Traceback" not in said and "not calibrated" not in said
+    assert "Traceback" not in said and said.count("not calibrated") == 1  # of the second
     assert "180 labelled documents to train on, 60 held out" in said
     assert "440 documents, 200 of them without a label" in said
     found = list(csv.DictReader((tmp_path / "predictions.csv").read_text("utf-8").splitlines()))
     assert list(found[0]) == ["row", "id", "label", "p_accounts", "p_orders"]
     assert [row["id"] for row in found] == [str(number) for number in range(30)]
+    assert "second-model" in (tmp_path / "both.html").read_text("utf-8")
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 

@@ -78,7 +78,7 @@ class Columns:
         """Raise `DataError` unless each column is among those `found`, once."""
         for name in self.names:
             if name not in found:
-                nearest = difflib.get_close_matches(name, found, n=1, cutoff=0.0)
+                nearest = difflib.get_close_matches(name, found, n=1)
                 hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
                 raise DataError(
                     f"{where}: no column {name!r}; found {_listed(found)}{hint}: "
