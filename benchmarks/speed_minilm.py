@@ -45,11 +45,12 @@ def session():
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "minilm.onnx")
         torch.onnx.export(
-            Pooled(transformer),
+            Pooled(transformer).eval(),
             (ids, torch.ones_like(ids)),
             path,
             input_names=INPUTS,
             dynamic_shapes={name: sizes for name in INPUTS},
+            verbose=False,  # what it prints would be taken for an answer
         )
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
