@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ulmfit.data.documents import (
+    FULL_ROWS,
+    LIKE,
     ChunkedBatch,
     prediction_batches,
     restore_order,
@@ -74,8 +78,17 @@ def test_prediction_batches_keep_to_the_budget(lengths: list[int], budget: int) 
     assert (np.diff(np.array(lengths)[order]) <= 0).all()
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-    for batch in batches[:-1]:
-        assert (len(batch) + 1) * max(1, lengths[batch[0]]) > budget, "no batch could hold more"
+    for batch, following in pairwise(batches):
+        longest, shorter = max(1, lengths[batch[0]]), lengths[following[0]]
+        full = (len(batch) + 1) * longest > budget
+        assert full or (len(batch) >= FULL_ROWS and shorter < LIKE * longest)
+
+
+def test_short_documents_do_not_pad_far_shorter_ones() -> None:
+    lengths = np.random.default_rng(0).integers(5, 50, 2_000)
+    batches = prediction_batches(lengths, 32_768)
+    read = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert read < 1.1 * lengths.sum() and min(map(len, batches[:-1])) >= FULL_ROWS
 
 
 @common
