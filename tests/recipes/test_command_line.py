@@ -584,8 +584,7 @@ def test_data_that_is_not_what_was_asked_for_is_refused(
     )
     assert shell.error("evaluate", "--model", classifier, "--data", data) == (
         3,
-        f"{data}: no column 'label'; found 'text'; the nearest is 'text': "
-        "name it with --reading.label-column",
+        f"{data}: no column 'label'; found 'text': name it with --reading.label-column",
     )
     assert shell.error("predict", "--model", classifier, "--reading.format", "csv") == (
         2,
