@@ -57,12 +57,12 @@ COMMON = {
 }
 """Options of every command that are no settings of its own."""
 
-_CONFIG = "--config="
-
 FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
 
 SHORT = {"--strict": "--reading.strict"}
 """Options that may be given without the class that holds their setting."""
+
+_CONFIG = "--config="
 
 LEADING = "sources"
 """The setting whose option may be left out where its values come first."""
@@ -97,6 +97,7 @@ def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str]
         arguments = [_option(LEADING), *arguments]
     arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
     words = list(_with_values(arguments, options, command))
+    # Taken out before tyro, which would keep the last one alone.
     files = [word.removeprefix(_CONFIG) for word in words if word.startswith(_CONFIG)]
     typed_dict: Any = TypedDict
     form = typed_dict(cls.__name__, {**_members(cls, None), **COMMON}, total=False)

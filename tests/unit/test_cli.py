@@ -251,9 +251,9 @@ def test_a_later_file_lies_over_an_earlier_one(
         "[classifier]\nbptt = 40\nlabel_smoothing = 0.3\n[validation]\nfraction = 0.2\n"
     )
     words = ["train", "--data", "d.csv", "--output", "m"]
-    files = ["--config", str(path), "--config=few-labels"]
-    assert main([*words, *files]) == 0
-    assert main([*words, *files[::-1][:1], *files[:2]]) == 0
+    mine, recipe = ["--config", str(path)], ["--config=few-labels"]
+    assert main([*words, *mine, *recipe]) == 0
+    assert main([*words, *recipe, *mine]) == 0
     (recipe_on_top, _), (mine_on_top, _) = calls
     for config in (recipe_on_top, mine_on_top):
         assert config.reading.label_column == "team"

@@ -184,14 +184,23 @@ def test_several_text_columns_make_a_tuple(tmp_path: Path) -> None:
     ]
 
 
+def written(frame: pd.DataFrame, path: Path) -> Path:
+    """Write `frame` in the format that the path's ending names."""
+    match path.suffix:
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".jsonl":
+            frame.to_json(path, orient="records", lines=True)
+        case ".parquet":
+            frame.to_parquet(path)
+    return path
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_lists_of_labels(tmp_path: Path, suffix: str) -> None:
     rows = {"text": ["a", "b", "c"], "label": [["sad", "angry"], [], ["sad", "sad"]]}
-    path = tmp_path / f"a.{suffix}"
     frame = pd.DataFrame(rows)
-    frame.to_parquet(path) if suffix == "parquet" else frame.to_json(
-        path, orient="records", lines=True
-    )
+    path = written(frame, tmp_path / f"a.{suffix}")
     expected = [("angry", "sad"), (), ("sad",)]
     assert [d.label for d in read(path)] == expected
     assert [d.label for d in read(frame)] == expected
@@ -206,13 +215,7 @@ def test_rows_without_a_label_stand_apart_where_they_are_asked_for(
     tmp_path: Path, suffix: str
 ) -> None:
     frame = pd.DataFrame({"text": ["a", "b", "c", "d"], "label": ["x", None, " ", "y"]})
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    elif suffix == "jsonl":
-        frame.to_json(path, orient="records", lines=True)
-    else:
-        frame.to_parquet(path)
+    path = written(frame, tmp_path / f"a.{suffix}")
     reading = ReadingConfig(missing_label="unlabelled")
     for source in (path, frame, (["a", "b", "c", "d"], ["x", None, " ", "y"])):
         having = list(read_documents(source, reading, labelled=True))

@@ -29,7 +29,7 @@ FULL_ROWS = 64
 """Documents from which on a batch for prediction keeps the processor as busy as a larger one."""
 
 LIKE = 0.9
-"""Share of the longest document's length below which another is mostly padding beside it."""
+"""Share of the longest document's length below which another waits for the next batch."""
 
 Ints = npt.NDArray[np.int64]
 

@@ -24,6 +24,13 @@ from ulmfit.errors import ConfigError, DataError
 from ulmfit.text.types import Text, text_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 
+_WITHOUT_VALUE = "fill it in, or leave the row out"
+_WITHOUT_LABEL = (
+    "fill it in, leave the row out or, to learn from its text alone, give "
+    "--reading.missing-label unlabelled"
+)
+"""What to do about a cell that is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -86,7 +93,7 @@ def read_documents(
     )
     passed_over = labelled and _may_miss_labels(reading)
     for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
-        if passed_over and _has_no_label(label):
+        if passed_over and _is_empty(label):
             continue
         yield Document(
             text=_as_document(texts, where, unicode),
@@ -107,7 +114,7 @@ def read_without_label(
     unicode = unicode or UnicodeCheck(reading.strict)
     columns = Columns(reading.text_columns, (reading.label_column,))
     for row in _rows(source, columns, reading):
-        if _has_no_label(row.label):
+        if _is_empty(row.label):
             yield Document(_as_document(row.texts, row.where, unicode), None, row.where)
 
 
@@ -278,13 +285,8 @@ def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[
     if isinstance(value, list | tuple | set | np.ndarray):
         return tuple(sorted({_as_name(each, "label", where) for each in value}))
     separator = reading.label_separator
-    if separator is None and _has_no_label(value):
-        raise DataError(
-            f"{where}: the label is missing (empty, NaN or null); fill it in, leave the row out "
-            "or, to learn from its text alone, give --reading.missing-label unlabelled"
-        )
     if separator is None:
-        return _as_name(value, "label", where)
+        return _as_name(value, "label", where, _WITHOUT_LABEL)
     parts = [] if _is_missing(value) else str(value).split(separator)
     return tuple(sorted({part.strip() for part in parts if part.strip()}))
 
@@ -308,14 +310,12 @@ def _is_true(value: object, name: str, where: str) -> bool:
     return written in ("1", "true")
 
 
-def _as_name(value: object, what: str, where: str) -> str:
+def _as_name(value: object, what: str, where: str, remedy: str = _WITHOUT_VALUE) -> str:
     """Return a label or another value that names something as a string."""
-    if isinstance(value, str) and value.strip():
+    if _is_empty(value):
+        raise DataError(f"{where}: the {what} is missing (empty, NaN or null); {remedy}")
+    if isinstance(value, str):
         return str(value)
-    if _has_no_label(value):
-        raise DataError(
-            f"{where}: the {what} is missing (empty, NaN or null); fill it in, or leave the row out"
-        )
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, Real | Decimal) and math.isfinite(value):
@@ -348,7 +348,7 @@ def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
     return unicode.clean(str(value), where)
 
 
-def _has_no_label(value: object) -> bool:
+def _is_empty(value: object) -> bool:
     return _is_missing(value) or (isinstance(value, str) and not value.strip())
 
 

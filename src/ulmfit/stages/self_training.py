@@ -16,7 +16,7 @@ from ulmfit.data.sources import Document
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData
-from ulmfit.stages.unlabelled import has_unlabelled, unlabelled_documents
+from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_files
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
@@ -24,7 +24,7 @@ from ulmfit.training import processes
 
 def check_self_training(config: TrainConfig) -> None:
     """Refuse rounds of self-training without documents for them."""
-    if config.self_training.rounds and not has_unlabelled(config):
+    if config.self_training.rounds and not unlabelled_files(config):
         raise ConfigError(
             f"setting 'self_training.rounds': found {config.self_training.rounds}, but there are "
             "no documents to label; give --unlabelled"

@@ -28,11 +28,7 @@ from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.self_training import check_self_training, self_labelled
-from ulmfit.stages.unlabelled import (
-    has_unlabelled,
-    unlabelled_documents,
-    unlabelled_fingerprint,
-)
+from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_fingerprint
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import UnicodeCheck
@@ -54,10 +50,10 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
     with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
         data = read_labelled(config, run)
-        if has_unlabelled(config):
-            run.check_unchanged("unlabelled text", unlabelled_fingerprint(config))
+        if unlabelled := unlabelled_fingerprint(config):
+            run.check_unchanged("unlabelled text", unlabelled)
         models = load_for_training(run, config, settings=config.language_model)
-        text = text_of(config, data, models[0].tokenizer, run)
+        text = text_of(config, data, unlabelled, models[0].tokenizer, run)
         results: dict[str, Any] = {}
         for model in models:
             model.network.to(machine.device)
@@ -168,11 +164,16 @@ def _weighted_text(document: Document) -> Text:
 
 
 def text_of(
-    config: TrainConfig, data: LabelledData, tokenizer: Tokenizer, run: RunFolder
+    config: TrainConfig,
+    data: LabelledData,
+    unlabelled: str,
+    tokenizer: Tokenizer,
+    run: RunFolder,
 ) -> tuple[Documents, Documents | None] | None:
     """Return the text of stage 2 and the text to measure perplexity on; None if it is skipped.
 
-    Held out are the labelled validation documents and a few of the unlabelled ones.
+    Held out are the labelled validation documents and a few of the unlabelled ones, whose files
+    have the fingerprint `unlabelled`.
     """
     if config.language_model.skip:
         return None
@@ -183,7 +184,7 @@ def text_of(
         yield from labelled
         yield from (document.text for document in unlabelled_documents(config, unicode))
 
-    fingerprint = fingerprint_texts(labelled) + unlabelled_fingerprint(config)
+    fingerprint = fingerprint_texts(labelled) + unlabelled
     store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache), unicode=unicode)
     run.log.warn(unicode.report())
     run.log.say(

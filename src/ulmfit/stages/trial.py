@@ -20,6 +20,7 @@ from ulmfit.stages.language_modelling import Documents, LanguageModelTask, langu
 from ulmfit.stages.machine import Machine, resolve_machine
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.train import read_labelled, text_of
+from ulmfit.stages.unlabelled import unlabelled_fingerprint
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Trial:
         """The text of stage 2, and what is held out of it."""
         stage = replace(self.settings.language_model, skip=False)
         settings = replace(self.settings, language_model=stage)
-        found = text_of(settings, self.data, self.model.tokenizer, self.run)
+        unlabelled = unlabelled_fingerprint(settings)
+        found = text_of(settings, self.data, unlabelled, self.model.tokenizer, self.run)
         assert found is not None  # only `skip` leaves it out
         return found
 

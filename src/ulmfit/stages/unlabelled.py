@@ -10,9 +10,10 @@ from ulmfit.data.token_store import fingerprint_files
 from ulmfit.text.unicode import UnicodeCheck
 
 
-def has_unlabelled(config: TrainConfig) -> bool:
-    """Tell whether `config` speaks of text without labels."""
-    return bool(config.unlabelled) or config.reading.missing_label is not None
+def unlabelled_files(config: TrainConfig) -> tuple[str, ...]:
+    """Return the files that may hold text without labels."""
+    data = () if config.reading.missing_label is None else (config.data,)
+    return (*data, *config.unlabelled)
 
 
 def unlabelled_documents(config: TrainConfig, unicode: UnicodeCheck) -> Iterator[Document]:
@@ -22,7 +23,6 @@ def unlabelled_documents(config: TrainConfig, unicode: UnicodeCheck) -> Iterator
 
 
 def unlabelled_fingerprint(config: TrainConfig) -> str:
-    """Return a hash of the files that may hold text without labels; empty if there are none."""
-    data = () if config.reading.missing_label is None else (config.data,)
-    files = (*data, *config.unlabelled)
+    """Return a hash of those files; the empty string if there are none."""
+    files = unlabelled_files(config)
     return fingerprint_files(files, config.reading) if files else ""
