@@ -61,7 +61,7 @@ def test_gradcheck(piece_rows: int) -> None:
 
 
 def test_single_precision_with_the_default_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language_head, "PIECE_BYTES", 4 * VOCAB * 4)  # four positions
+    monkeypatch.setattr(language_head, "PIECE_ROWS", 4)
     head, (outputs, targets, weight) = example(torch.float32)
     total, _ = head.loss(outputs, targets, weight)
     expected = plain_loss(head, outputs, targets, weight)
@@ -92,13 +92,13 @@ def test_autocast_multiplies_in_bfloat16_and_sums_in_single_precision() -> None:
 
 def test_no_piece_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    linear = F.linear
+    cross_entropy_and_slope = language_head._cross_entropy_and_slope
 
-    def spy(values: Tensor, *arguments: Tensor) -> Tensor:
-        sizes.append(len(values))
-        return linear(values, *arguments)
+    def spy(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        sizes.append(len(logits))
+        return cross_entropy_and_slope(logits, *arguments)
 
-    monkeypatch.setattr(F, "linear", spy)
+    monkeypatch.setattr(language_head, "_cross_entropy_and_slope", spy)
     head, (outputs, targets, weight) = example()
     head.loss(outputs, targets, weight, 4)
     assert sizes == [4, 4, 4, 3]
@@ -126,7 +126,7 @@ def test_evaluation_makes_no_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
 
     head, (outputs, targets, weight) = example()
     expected = plain_loss(head, outputs, targets, weight).detach()
-    monkeypatch.setattr(language_head, "_softmax_minus_target", refuse)
+    monkeypatch.setattr(language_head, "_cross_entropy_and_slope", refuse)
     with torch.no_grad():
         total, count = head.loss(outputs, targets, weight)
     torch.testing.assert_close(total, expected, rtol=1e-12, atol=1e-12)

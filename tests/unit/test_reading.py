@@ -81,7 +81,7 @@ def test_a_score_does_not_depend_on_the_pieces_that_logits_are_made_in(
 ) -> None:
     expected = score_documents(network, documents, BPTT)
     for rows in (1, 3):
-        monkeypatch.setattr(reading, "PIECE_BYTES", rows * 4 * 50)
+        monkeypatch.setattr(reading, "PIECE_ROWS", rows)
         found = score_documents(network, documents, BPTT)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 

@@ -19,7 +19,8 @@ from ulmfit.data.documents import ChunkedBatch, prediction_batches
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.nn.language_head import PIECE_BYTES
+from ulmfit.nn.language_head import PIECE_ROWS
+from ulmfit.nn.products import linear
 from ulmfit.nn.text_reader import read_document_batch
 from ulmfit.text.tokenizer import reverse_ids
 
@@ -108,11 +109,10 @@ def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[
 
 def _losses(network: LanguageModelNetwork, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of each position [positions], float64, some positions' logits at a time."""
-    weight = network.encoder.embedding.weight
-    rows = max(1, PIECE_BYTES // (4 * len(weight)))
-    pieces = zip(torch.split(outputs, rows), torch.split(targets, rows), strict=True)
+    weight, bias = network.encoder.embedding.weight, network.head.bias
+    pieces = zip(torch.split(outputs, PIECE_ROWS), torch.split(targets, PIECE_ROWS), strict=True)
     losses = [
-        F.cross_entropy(network.head.logits(part, weight).float(), target, reduction="none")
+        F.cross_entropy(linear(part, weight, bias).float(), target, reduction="none")
         for part, target in pieces
     ]
     return torch.cat(losses).double()

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ulmfit.nn.dropout import apply_mask, variational_mask
+from ulmfit.nn.products import linear
 
 IGNORED = -100
 """A target that is not scored."""
 
-PIECE_BYTES = 32_000_000
-"""Size of a piece's logits. Measured on a CPU with 16,000 words: the fastest; from 2^25 bytes on,
-the allocator gives memory back after each piece, and larger pieces are slower."""
+PIECE_ROWS = 512
+"""Positions of a piece. Measured with 16,000 and 60,000 words (`benchmarks/LOG.md`): products of
+fewer rows are slower, and of row counts that no power of two divides, such as 533, by a half."""
 
 PIECE_BYTES_ON_GPU = 512_000_000
-"""The same on a GPU, which small pieces leave idle."""
+"""Size of a piece's logits on a GPU, which small pieces leave idle."""
 
 
 class LanguageHead(nn.Module):
@@ -65,11 +66,12 @@ class LanguageHead(nn.Module):
         `outputs` [batch, time, embedding] are the dropped-out ones, `targets` [batch, time] the
         next ids, -100 where nothing is scored, `weight` the embedding's matrix [vocab, embedding].
         The sum is a float32 scalar (float64 for float64 outputs), the count an int64 one.
-        `piece_rows`: positions a piece, by default as many as `PIECE_BYTES` allow.
+        `piece_rows`: positions a piece, by default `PIECE_ROWS`; on a GPU `PIECE_BYTES_ON_GPU`.
         """
         hidden, targets = outputs.flatten(0, -2), targets.flatten()
-        size = PIECE_BYTES_ON_GPU if weight.is_cuda else PIECE_BYTES
-        rows = piece_rows or max(1, size // (len(weight) * weight.element_size()))
+        rows = piece_rows or PIECE_ROWS
+        if weight.is_cuda and not piece_rows:
+            rows = max(1, PIECE_BYTES_ON_GPU // (len(weight) * weight.element_size()))
         arguments = (hidden, weight, self.bias, targets, rows)
         if torch.is_grad_enabled():
             total: Tensor = TiedLoss.apply(*arguments)  # type: ignore[no-untyped-call]
@@ -111,32 +113,35 @@ def loss_and_gradients(
 
     `hidden` [positions, features], `weight` [vocab, features], `bias` [vocab], `targets`
     [positions]; `rows` positions are treated at a time. `needed` says which of the gradients of
-    `hidden`, `weight` and `bias` to make; the others are `None`. Under autocast the products are
-    in its dtype; loss and sums are in float32 at least.
+    `hidden`, `weight` and `bias` to make; the others are `None`. Under autocast products and
+    probabilities are in its dtype; loss and sums are in float32 at least.
     """
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    device = hidden.device.type
-    fast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    fast = _dtype_of_products(hidden)
     total = hidden.new_zeros((), dtype=exact)
     of_hidden = torch.empty_like(hidden) if needed[0] else None
-    of_weight = torch.zeros_like(weight) if needed[1] else None
+    # Transposed: the quicker way round for oneDNN.
+    of_weight = weight.new_zeros(weight.shape[::-1]) if needed[1] else None
     of_bias = torch.zeros_like(bias) if needed[2] else None
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(hidden.device.type, enabled=False):
         matrix, offset = weight.to(fast), bias.to(fast)
         for start in range(0, len(hidden), rows):
             part, target = hidden[start : start + rows].to(fast), targets[start : start + rows]
-            log_p = F.log_softmax(F.linear(part, matrix, offset), dim=1, dtype=exact)
-            total += F.nll_loss(log_p, target, ignore_index=IGNORED, reduction="sum")
+            logits = linear(part, matrix, offset)
             if not any(needed):
+                total += F.cross_entropy(
+                    logits.to(exact), target, ignore_index=IGNORED, reduction="sum"
+                )
                 continue
-            slope = _softmax_minus_target(log_p, target)
+            loss, slope = _cross_entropy_and_slope(logits, target, exact)
+            total += loss
             if of_bias is not None:
                 of_bias += slope.sum(0)
-            slope = slope.to(fast)
             if of_hidden is not None:
-                of_hidden[start : start + rows] = slope @ matrix
+                of_hidden[start : start + rows] = linear(slope, matrix.T)
             if of_weight is not None:
-                _add_product(of_weight, slope.T, part)
+                of_weight += linear(part.T, slope.T)
+    of_weight = None if of_weight is None else of_weight.T.contiguous()
     return total, (of_hidden, of_weight, of_bias)
 
 
@@ -159,20 +164,28 @@ def regularization(
     return penalty
 
 
-def _softmax_minus_target(log_p: Tensor, target: Tensor) -> Tensor:
-    """Return the gradient of the summed loss for the logits, in the memory of `log_p`."""
-    scored = (target != IGNORED).unsqueeze(1)
-    chosen = target.unsqueeze(1).clamp(min=0)
-    slope = log_p.exp_().mul_(scored)
-    return slope.scatter_add_(1, chosen, -scored.to(slope.dtype))
+def _dtype_of_products(values: Tensor) -> torch.dtype:
+    """Return the dtype of autocast, where it is on; else that of `values`."""
+    device = values.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else values.dtype
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add `left` @ `right` to `total`, without a copy where the dtypes allow."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+def _cross_entropy_and_slope(
+    logits: Tensor, target: Tensor, exact: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy, in `exact`, and its gradient for the logits, in their dtype.
+
+    The gradient is the softmax less 1 at the target. The logarithm of the softmax's denominator is
+    read off the most probable word, so that all words are gone over as few times as can be.
+    """
+    scored = target != IGNORED
+    at_target = torch.arange(len(target), device=target.device), target.clamp(min=0)
+    slope = logits.softmax(1)
+    log_sum = logits.amax(1).to(exact) - slope.amax(1).to(exact).log()
+    log_p = logits[at_target].to(exact) - log_sum
+    slope[at_target] = log_p.expm1().to(slope.dtype)
+    slope.mul_(scored.unsqueeze(1))
+    return -log_p.masked_fill(~scored, 0.0).sum(), slope
 
 
 def _mean_square(values: Tensor, real: Tensor) -> Tensor:

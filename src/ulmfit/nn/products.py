@@ -1,0 +1,36 @@
+"""The products of matrices that PyTorch would give to the slower of its two libraries.
+
+On a processor, PyTorch multiplies float32 matrices with MKL, which gives processors that are not
+Intel's an older path: half the speed or less of oneDNN, which PyTorch has for its LSTM. The sums
+are of the same terms in another order. See `benchmarks/LOG.md`.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HAS_ONEDNN = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+"""Whether float32 goes through oneDNN here. What its own compiler (`torch.compile`) calls is the
+only door that PyTorch leaves to it."""
+
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `inputs` [rows, features] @ `weight` [outputs, features].T + `bias` [outputs].
+
+    As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
+    """
+    if HAS_ONEDNN and inputs.device.type == "cpu" and inputs.dtype in DTYPES:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+        return product
+    return F.linear(inputs, weight, bias)

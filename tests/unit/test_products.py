@@ -1,0 +1,39 @@
+"""Products through the quicker library against the plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ulmfit.nn import products
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)],
+)
+def test_a_product_equals_the_plain_one(
+    dtype: torch.dtype, tolerance: float, with_bias: bool
+) -> None:
+    torch.manual_seed(0)
+    exact = torch.randn(33, 70, dtype=torch.float64).to(dtype)
+    weight = torch.randn(50, 70, dtype=torch.float64).to(dtype)
+    bias = torch.randn(50, dtype=torch.float64).to(dtype) if with_bias else None
+    expected = F.linear(exact.double(), weight.double(), None if bias is None else bias.double())
+    transposed = exact.T.contiguous().T, weight.T.contiguous().T
+    for inputs, matrix in ((exact, weight), transposed):
+        found = products.linear(inputs, matrix, bias)
+        assert found.dtype == dtype
+        assert (found.double() - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def test_a_machine_without_onednn_multiplies_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, weight = torch.randn(3, 4), torch.randn(5, 4)
+    monkeypatch.setattr(products, "HAS_ONEDNN", False)
+    assert torch.equal(products.linear(inputs, weight), F.linear(inputs, weight))
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert products.linear(torch.zeros(0, 4), torch.zeros(5, 4)).shape == (0, 5)
