@@ -21,12 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import parse, parser, read_labelled, read_texts, write_result
 from environments import fastai_environment, fasttext_environment, minilm_environment
 from workers import Worker, spread
 
 from ulmfit.config.model import EncoderConfig, preset
 from ulmfit.nn.operations import decoder_operations, encoder_operations
+from ulmfit.training.device import resolve_precision
 
 HERE = Path(__file__).parent
 WORDS = 60_000
@@ -46,6 +48,21 @@ SIDES: dict[str, tuple[Callable[[], Path], str]] = {
 
 Sides = dict[str, Worker]
 Result = dict[str, Any]
+Peaks = dict[str, float]
+"""What products of matrices reach, operations a second, by precision."""
+
+Ways = dict[str, tuple[str, Result]]
+"""Further ways by name: the side that is asked, and what it is asked besides."""
+
+DEFAULT = resolve_precision("auto", torch.device("cpu"))
+"""What training computes in here, unless told otherwise."""
+
+AUTOCAST: Ways = {
+    "ours, bfloat16": (OURS, {"precision": "bfloat16"}),
+    "fastai, autocast": ("fastai", {"precision": "bfloat16"}),
+}
+FASTER: Ways = AUTOCAST if DEFAULT == "bfloat16" else {}
+"""In bfloat16, where that is the default."""
 
 
 def start(threads: int) -> Sides:
@@ -59,34 +76,34 @@ def start(threads: int) -> Sides:
     return sides
 
 
-def compare(sides: Sides, asked: Result, rounds: int, others: dict[str, Result]) -> Result:
+def compare(sides: Sides, asked: Result, rounds: int, others: Ways) -> Result:
     """Ask all sides in turns; return tokens a second of each, and our ratio to each in the pairs.
 
-    `others` are further ways of ours, asked in the same rounds, by name. A side that counts no
-    tokens is given ours: then its tokens a second compare as its texts a second.
+    `others` are further ways, asked in the same rounds, by name. A side that counts no tokens is
+    given ours: then its tokens a second compare as its texts a second.
     """
-    ways = {name: (side, asked) for name, side in sides.items()}
-    ways |= {name: (sides[OURS], {**asked, **more}) for name, more in others.items()}
+    ways: Ways = {name: (name, {}) for name in sides}
+    ways |= {name: way for name, way in others.items() if way[0] in sides}
     found: dict[str, list[Result]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in list(ways) if number % 2 else reversed(list(ways)):
-            side, question = ways[name]
-            found[name].append(side.ask(question))
+            side, more = ways[name]
+            found[name].append(sides[side].ask({**asked, **more}))
     speeds = {
         name: [_speed(answer, found[OURS][0]) for answer in answers]
         for name, answers in found.items()
     }
+    own = [name for name, (side, _) in ways.items() if side == OURS]
     return {
         "asked": {name: value for name, value in asked.items() if name not in TEXTS},
         "a_second": {name: spread(values) for name, values in speeds.items()},
         "over": {
             peer: {
-                name: spread([a / b for a, b in zip(values, speeds[peer], strict=True)])
-                for name, values in speeds.items()
-                if ways[name][0] is sides[OURS]
+                name: spread([a / b for a, b in zip(speeds[name], speeds[peer], strict=True)])
+                for name in own
             }
-            for peer in sides
-            if peer != OURS
+            for peer in ways
+            if peer not in own
         },
         "peak_mb": {name: found[name][-1]["peak_mb"] for name in sides},
     }
@@ -104,7 +121,7 @@ def _speed(answer: Result, ours: Result) -> float:
     return float(tokens / seconds)
 
 
-def language_model(sides: Sides, options: Namespace, peak: float) -> Result:
+def language_model(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     """Training steps of both shapes, with the softmax over all words and over a sample."""
     found = {}
     for name, shape in SHAPES.items():
@@ -115,20 +132,32 @@ def language_model(sides: Sides, options: Namespace, peak: float) -> Result:
             "bptt": 70,
             "steps": options.steps,
         }
-        ways = {f"ours, {SAMPLED} words": {"sampled_words": SAMPLED}}
+        ways = dict(FASTER)
+        for way in (OURS, *(way for way, (side, _) in FASTER.items() if side == OURS)):
+            more = {**FASTER.get(way, (OURS, {}))[1], "sampled_words": SAMPLED}
+            ways[f"{way}, {SAMPLED} words"] = (OURS, more)
         result = compare(_only(sides, "fastai"), asked, options.rounds, ways)
         everything = range(-1, shape.layers)
-        for way, words in ((OURS, shape.vocab_size), (f"ours, {SAMPLED} words", SAMPLED)):
-            operations = encoder_operations(shape, everything) + decoder_operations(
-                shape, words, training=True
+        operations = {
+            words: encoder_operations(shape, everything)
+            + decoder_operations(shape, words, training=True)
+            for words in (shape.vocab_size, SAMPLED)
+        }
+        result["share_of_products"] = {
+            way: _share(
+                result,
+                way,
+                operations[more.get("sampled_words", shape.vocab_size)],
+                peaks[more.get("precision", "float32")],
             )
-            reached = result["a_second"][way]["median"] * operations
-            result.setdefault("share_of_products", {})[way] = round(reached / peak, 3)
+            for way, (side, more) in {OURS: (OURS, {}), **ways}.items()
+            if side == OURS
+        }
         found[name] = result
     return found
 
 
-def classifier(sides: Sides, options: Namespace, peak: float) -> Result:
+def classifier(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     """Training batches at each step of gradual unfreezing, documents as long as IMDb's reviews."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
     lengths = [min(1000, len(text.split())) for text in random.Random(0).sample(reviews, 400)]
@@ -139,10 +168,10 @@ def classifier(sides: Sides, options: Namespace, peak: float) -> Result:
         "lengths": lengths,
         "steps": options.steps,
     }
-    return {"small": compare(_only(sides, "fastai"), asked, options.rounds, {})}
+    return {"small": compare(_only(sides, "fastai"), asked, options.rounds, FASTER)}
 
 
-def prediction(sides: Sides, options: Namespace, peak: float) -> Result:
+def prediction(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     """Texts to probabilities, whole reviews and questions, in bulk and one by one.
 
     Beside fastai with its words and our shape; beside the others as `small` comes, with pieces.
@@ -156,19 +185,29 @@ def prediction(sides: Sides, options: Namespace, peak: float) -> Result:
     found = {}
     for tokens, peers in (("words", ("fastai",)), ("pieces", ("minilm", "fasttext"))):
         given = {"vocabulary": vocabulary, "shape": _plain(SHAPES["small"]), "model": tokens}
-        ways = {"tf-idf": {"model": "tf-idf"}} if tokens == "pieces" else {}
+        ways = dict(FASTER)
+        if tokens == "pieces":
+            ways["tf-idf"] = (OURS, {"model": "tf-idf"})
         for name, asked in texts.items():
             task = "one by one" if name == "one by one" else "predict"
             question = {"task": task, **given, "texts": asked}
             result = compare(_only(sides, *peers), question, options.rounds, ways)
             found[f"{name}, {tokens}"] = result
-    operations = encoder_operations(SHAPES["small"], ())
-    reached = found["reviews, pieces"]["a_second"][OURS]["median"] * operations
-    found["reviews, pieces"]["share_of_products"] = {OURS: round(reached / peak, 3)}
+    read, operations = found["reviews, pieces"], encoder_operations(SHAPES["small"], ())
+    read["share_of_products"] = {
+        way: _share(read, way, operations, peaks[more.get("precision", "float32")])
+        for way, (side, more) in {OURS: (OURS, {}), **FASTER}.items()
+        if side == OURS
+    }
     return found
 
 
-def tokenizing(sides: Sides, options: Namespace, peak: float) -> Result:
+def _share(result: Result, way: str, operations: int, peak: float) -> float:
+    """Return what a way reaches as a share of what products reach."""
+    return round(float(result["a_second"][way]["median"]) * operations / peak, 3)
+
+
+def tokenizing(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     """Texts to ids: byte-level pieces here, rules and spaCy there."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
     texts = random.Random(0).sample(reviews, options.texts)
@@ -176,7 +215,7 @@ def tokenizing(sides: Sides, options: Namespace, peak: float) -> Result:
     return {"reviews": compare(_only(sides, "fastai", "minilm"), asked, options.rounds, {})}
 
 
-def start_up(sides: Sides, options: Namespace, peak: float) -> Result:
+def start_up(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     """Seconds of whole processes, in turns: importing PyTorch, the help, a first prediction."""
     commands = {
         "import torch": ["-c", "import torch"],
@@ -193,7 +232,7 @@ def start_up(sides: Sides, options: Namespace, peak: float) -> Result:
     return {name: spread(values[1:]) for name, values in seconds.items()}
 
 
-PARTS: dict[str, Callable[[Sides, Namespace, float], Result]] = {
+PARTS: dict[str, Callable[[Sides, Namespace, Peaks], Result]] = {
     "language-model": language_model,
     "classifier": classifier,
     "prediction": prediction,
@@ -218,18 +257,23 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--name", default="speed", help="name of the result")
     parsed = parse(options, arguments)
     sides = start(parsed.threads)
-    peak = max(
-        sides[OURS].ask({"task": "roofline", "features": shape.hidden_size})["operations_a_second"]
-        for shape in SHAPES.values()
-    )
+    peaks: Peaks = {
+        precision: max(
+            sides[OURS].ask(
+                {"task": "roofline", "features": shape.hidden_size, "precision": precision}
+            )["operations_a_second"]
+            for shape in SHAPES.values()
+        )
+        for precision in sorted({"float32", DEFAULT})
+    }
     result: Result = {
         "threads": parsed.threads,
         "packages": {name: side.versions for name, side in sides.items()},
-        "products_gflops": round(peak / 1e9, 1),
+        "products_gflops": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
     }
     for part in parsed.parts:
         print(part, file=sys.stderr)
-        result[part] = PARTS[part](sides, parsed, peak)
+        result[part] = PARTS[part](sides, parsed, peaks)
     for side in sides.values():
         side.close()
     print(json.dumps(result, indent=2))

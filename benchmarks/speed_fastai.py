@@ -42,20 +42,39 @@ class Clock(Callback):
             raise CancelFitException
 
 
+class Autocast(Callback):
+    """Forward and loss under autocast, as fastai's own `MixedPrecision` on a GPU."""
+
+    order = -10
+
+    def before_batch(self):
+        self.context = torch.autocast("cpu", torch.bfloat16)
+        self.context.__enter__()
+
+    def after_loss(self):
+        self.context.__exit__(None, None, None)
+
+
+def autocast_of(asked):
+    enabled = asked.get("precision") == "bfloat16"
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+
 def config_of(base, shape):
     sizes = {"embedding_size": "emb_sz", "hidden_size": "n_hid", "layers": "n_layers"}
     return {**base, **{name: shape[key] for key, name in sizes.items()}}
 
 
-def fit(learner, steps):
-    clock = Clock(steps)
+def fit(learner, asked):
+    clock = Clock(asked["steps"])
+    callbacks = [Autocast()] if asked.get("precision") == "bfloat16" else []
     with learner.no_bar(), learner.no_logging():
-        learner.fit(10, 1e-3, cbs=[clock])
+        learner.fit(10, 1e-3, cbs=[clock, *callbacks])
     return {"seconds": clock.seconds, "tokens": clock.tokens}
 
 
 def language_model(asked):
-    name = json.dumps(asked)
+    name = json.dumps(asked["shape"])
     if name not in kept:
         documents = [TensorText(torch.from_numpy(part)) for part in ids_of(asked).reshape(-1, 1000)]
         loader = LMDataLoader(documents, bs=asked["batch"], seq_len=asked["bptt"], shuffle=True)
@@ -70,7 +89,7 @@ def language_model(asked):
             splitter=awd_lstm_lm_split,
             opt_func=Adam,
         )
-    return fit(kept[name], asked["steps"])
+    return fit(kept[name], asked)
 
 
 def classifier(asked):
@@ -105,7 +124,7 @@ def classifier(asked):
     learner, found = kept[name], []
     for groups in range(1, 3 + shape["layers"]):
         learner.freeze_to(-groups)
-        found.append(fit(learner, asked["steps"]))
+        found.append(fit(learner, asked))
     return {key: [each[key] for each in found] for key in ("seconds", "tokens")}
 
 
@@ -125,7 +144,7 @@ def predict(asked):
             config=config_of(awd_lstm_clas_config, asked["shape"]),
         )
     learner = kept["model"]
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_bar(), learner.no_logging(), autocast_of(asked):
         began = time.perf_counter()
         loader = learner.dls.test_dl(asked["texts"])
         learner.get_preds(dl=loader)
@@ -134,7 +153,7 @@ def predict(asked):
 
 def one_by_one(asked):
     learner, seconds = kept["model"], []
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_bar(), learner.no_logging(), autocast_of(asked):
         for text in asked["texts"]:
             began = time.perf_counter()
             learner.predict(text)

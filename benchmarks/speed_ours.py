@@ -33,6 +33,7 @@ from ulmfit.stages.made_up import (
 )
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training.allocator import keep_freed_memory
+from ulmfit.training.device import Precision
 from ulmfit.training.profiling import products_a_second, profile
 
 CPU = torch.device("cpu")
@@ -45,14 +46,19 @@ def shape_of(asked: dict[str, Any]) -> EncoderConfig:
     return EncoderConfig(**asked["shape"])
 
 
+def precision_of(asked: dict[str, Any]) -> Precision:
+    precision: Precision = asked.get("precision", "float32")
+    return precision
+
+
 def roofline(asked: dict[str, Any]) -> dict[str, float]:
-    rate = products_a_second(CPU, "float32", asked["features"], seconds=2.0)
+    rate = products_a_second(CPU, precision_of(asked), asked["features"], seconds=1.0)
     return {"operations_a_second": rate}
 
 
 def language_model(asked: dict[str, Any]) -> dict[str, float]:
     """Seconds of `steps` steps; the network is made at the first call."""
-    name = json.dumps(asked)
+    name = json.dumps([asked["shape"], asked.get("sampled_words")])
     if name not in kept:
         kept[name] = language_model_training(
             ids_of(asked),
@@ -63,7 +69,7 @@ def language_model(asked: dict[str, Any]) -> dict[str, float]:
             sampled_words=asked.get("sampled_words", 0),
         )
     task, training = kept[name]
-    (phase,) = profile(task, training, "float32", asked["steps"]).phases
+    (phase,) = profile(task, training, precision_of(asked), asked["steps"]).phases
     return {"seconds": sum(phase.seconds.values()), "tokens": phase.tokens}
 
 
@@ -75,7 +81,7 @@ def classifier(asked: dict[str, Any]) -> dict[str, Any]:
         documents = [rng.integers(8, shape.vocab_size, n) for n in asked["lengths"]]
         kept[name] = classifier_training(documents, shape, CPU, batch_size=asked["batch"])
     task, training = kept[name]
-    found = profile(task, training, "float32", asked["steps"])
+    found = profile(task, training, precision_of(asked), asked["steps"])
     seconds = [sum(phase.seconds.values()) for phase in found.phases]
     return {"seconds": seconds, "tokens": [phase.tokens for phase in found.phases]}
 
@@ -96,18 +102,20 @@ def classifier_of(asked: dict[str, Any]) -> Callable[[list[str]], Any]:
     network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
     member = ClassifierMember(FORWARD, network)
     task, head = Task(labels=("a", "b")), ClassifierHeadConfig()
-    return TextClassifier([member], tokenizer, task, head=head).predict_proba
+    classifier = TextClassifier([member], tokenizer, task, head=head, precision=precision_of(asked))
+    return classifier.predict_proba
 
 
 def predict(asked: dict[str, Any]) -> dict[str, Any]:
     """Seconds from texts to probabilities, tokenizing counted."""
     name, texts = asked["model"], asked["texts"]
-    if name not in kept:
-        kept[name] = classifier_of(asked)
+    way = f"{name}, {precision_of(asked)}"
+    if way not in kept:
+        kept[way] = classifier_of(asked)
     tokenizer = kept.get(f"tokenizer of {name}")
     tokens = sum(map(len, tokenizer.encode_batch(texts))) if tokenizer else 0
     began = time.perf_counter()
-    kept[name](texts)
+    kept[way](texts)
     return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 
@@ -116,7 +124,7 @@ def one_by_one(asked: dict[str, Any]) -> dict[str, Any]:
     seconds = []
     for text in asked["texts"]:
         began = time.perf_counter()
-        kept[asked["model"]]([text])
+        kept[f"{asked['model']}, {precision_of(asked)}"]([text])
         seconds.append(time.perf_counter() - began)
     return {"seconds": seconds}
 

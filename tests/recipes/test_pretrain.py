@@ -44,6 +44,7 @@ TRAINING = TrainingConfig(
     epochs=2.0,
     batch_size=8,
     optimizer=OptimizerConfig(learning_rate=2e-2, discriminative_factor=1.0),
+    precision="float32",
     threads=1,
 )
 

@@ -49,6 +49,7 @@ CLASSIFIER = ClassifierStage(
         clip_gradient=1.0,
         unfreezing="gradual",
         optimizer=OptimizerConfig(learning_rate=3e-2, discriminative_factor=1.3),
+        precision="float32",  # on any machine
         threads=1,
     ),
 )
@@ -158,6 +159,25 @@ def test_it_learns_what_can_be_learned(learned: Path) -> None:
     words = ("superb", "awful")
     texts = [f"we saw the {word} film in a small room and it was old" for word in words]
     assert model.predict(texts) == ["good", "bad"]
+
+
+def test_it_learns_in_bfloat16_and_is_measured_in_float32(
+    config: Callable[..., TrainConfig], reviews: Path
+) -> None:
+    training = replace(CLASSIFIER.training, precision="bfloat16")
+    try:
+        folder = train(config(classifier=replace(CLASSIFIER, training=training)), quiet=True)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    found = record(folder)
+    assert found["resolved"]["precision"] == "bfloat16"
+    for direction in ("forward", "backward"):
+        losses = found["results"][f"language model, {direction}"]["history"]
+        assert losses[1]["perplexity"] < losses[0]["perplexity"] < 100
+        assert found["results"][f"classifier, {direction}"]["accuracy"] > 0.7
+    weights = load_file(folder / "model.safetensors")
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
+    assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
 def test_the_folder_holds_four_files_and_the_whole_record(learned: Path, tiny_model: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -26,7 +29,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name: str) -> None:
 
 
 def test_precision_is_resolved() -> None:
-    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("auto", torch.device("meta")) == "float32"
     assert resolve_precision("float32", CPU) == "float32"
     assert resolve_precision("float16", torch.device("cuda")) == "float16"
 
@@ -46,6 +49,40 @@ def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch)
         resolve_precision("bfloat16", CPU)
     assert resolve_precision("auto", CPU) == "float32"
     assert resolve_precision("bfloat16", torch.device("cuda")) == "bfloat16"
+
+
+@pytest.mark.parametrize(("faster", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_computes_in_bfloat16_where_that_was_found_faster(
+    monkeypatch: pytest.MonkeyPatch, faster: bool, expected: str
+) -> None:
+    monkeypatch.setattr(device, "_processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "bfloat16_is_faster_here", lambda: faster)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("float32", CPU) == "float32"
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [(0.7, True), (0.9, False), (2.0, False)])
+def test_the_trial_of_bfloat16_goes_by_the_quickest_steps(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, faster: bool
+) -> None:
+    now, other = [0.0], [0]
+
+    def clock() -> float:
+        """A step of float32 takes a second, and once ten; one of bfloat16 `seconds`."""
+        other[0] += 1
+        if other[0] % 2 == 0:
+            now[0] += 10.0 if other[0] == 2 else (seconds if other[0] % 4 == 0 else 1.0)
+        return now[0]
+
+    monkeypatch.setattr(device, "autocast", lambda *_: nullcontext())
+    monkeypatch.setattr(time, "perf_counter", clock)
+    device.bfloat16_is_faster_here.cache_clear()
+    before = torch.get_rng_state()
+    try:
+        assert device.bfloat16_is_faster_here() == faster
+    finally:
+        device.bfloat16_is_faster_here.cache_clear()
+    assert torch.equal(torch.get_rng_state(), before)  # a run's draws do not hang on the machine
 
 
 @pytest.mark.parametrize(("slow", "expected"), [(False, "bfloat16"), (True, "float32")])

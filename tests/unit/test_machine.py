@@ -11,7 +11,7 @@ import torch
 from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.config.stages import OutputConfig
 from ulmfit.config.training import TrainingConfig
-from ulmfit.errors import ConfigError
+from ulmfit.errors import ConfigError, ResumeError
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.stages import machine
 from ulmfit.stages.machine import (
@@ -22,6 +22,7 @@ from ulmfit.stages.machine import (
     resolve_machine,
 )
 from ulmfit.stages.run_folder import RunFolder
+from ulmfit.training import device as device_of_training
 
 CPU = torch.device("cpu")
 PAPER = EncoderConfig(vocab_size=30_000)
@@ -46,8 +47,22 @@ def free(monkeypatch: pytest.MonkeyPatch, gigabytes: float) -> None:
 
 
 def test_the_machine_of_a_cpu(run: RunFolder) -> None:
-    device, precision = resolve_machine(run, TrainingConfig(device="cpu", threads=1))
+    settings = TrainingConfig(device="cpu", threads=1, precision="float32")
+    device, precision = resolve_machine(run, settings)
     assert (device, precision, torch.get_num_threads()) == (CPU, "float32", 1)
+
+
+def test_a_run_in_bfloat16_is_not_resumed_on_a_processor_without(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_of_training, "_processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device_of_training, "bfloat16_is_faster_here", lambda: True)
+    assert resolve_machine(run, TrainingConfig(device="cpu")).precision == "bfloat16"
+    monkeypatch.setattr(device_of_training, "bfloat16_is_faster_here", lambda: False)
+    assert resolve_machine(run, TrainingConfig(device="cpu")).precision == "bfloat16"
+    monkeypatch.setattr(device_of_training, "_processor_has_bfloat16", lambda: False)
+    with pytest.raises(ResumeError, match="began in bfloat16, which this machine does not have; "):
+        resolve_machine(run, TrainingConfig(device="cpu"))
 
 
 def test_a_resumed_run_keeps_threads_and_precision(run: RunFolder) -> None:

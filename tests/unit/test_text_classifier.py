@@ -276,6 +276,43 @@ def test_vectors_are_the_members_pooled_outputs(model: TextClassifier) -> None:
     np.testing.assert_allclose(logits.softmax(1).numpy(), forward, atol=1e-5)
 
 
+# In bfloat16
+
+
+@pytest.fixture(scope="module")
+def in_bfloat16(model: TextClassifier, tmp_path_factory: pytest.TempPathFactory) -> TextClassifier:
+    folder = tmp_path_factory.mktemp("bfloat16") / "model"
+    model.save_pretrained(folder)
+    try:
+        return TextClassifier.from_pretrained(folder, precision="bfloat16")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def test_bfloat16_answers_nearly_the_same(
+    model: TextClassifier, in_bfloat16: TextClassifier, alone: np.ndarray
+) -> None:
+    found = in_bfloat16.predict_proba(TEXTS)
+    assert 0.0 < np.abs(found - alone).max() < 0.02
+    np.testing.assert_allclose(found.sum(1), 1.0, atol=1e-6)
+    vectors = model.encode(TEXTS)
+    assert 0.0 < np.abs(in_bfloat16.encode(TEXTS) - vectors).max() < 0.02
+
+
+def test_bfloat16_answers_depend_little_on_the_neighbours(in_bfloat16: TextClassifier) -> None:
+    alone = np.concatenate([in_bfloat16.predict_proba([text]) for text in TEXTS])
+    np.testing.assert_allclose(in_bfloat16.predict_proba(TEXTS), alone, atol=0.02, rtol=0)
+
+
+def test_float32_is_the_default_and_an_unknown_precision_is_refused(
+    model: TextClassifier, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path / "model")
+    assert TextClassifier.from_pretrained(tmp_path / "model").precision == "float32"
+    with pytest.raises(ConfigError, match="'precision': found 'float8'; use auto, float32 or bf"):
+        TextClassifier.from_pretrained(tmp_path / "model", precision="float8")
+
+
 # What is refused
 
 

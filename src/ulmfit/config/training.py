@@ -91,8 +91,8 @@ class TrainingConfig:
     """Largest norm of the gradient of a step; 0 turns clipping off."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the products. `auto`: bfloat16 on a GPU that has it, float32 on a CPU;
-    resolved once and kept with the run."""
+    """Arithmetic of the products. `auto`: bfloat16 on a GPU that has it, and on a CPU where a short
+    trial finds it faster; else float32. Resolved once and kept with the run."""
 
     evaluate_every: Annotated[float, Field(gt=0.0)] = 1.0
     """Epochs between two evaluations on the validation data."""

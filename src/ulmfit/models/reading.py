@@ -23,6 +23,7 @@ from ulmfit.nn.language_head import PIECE_ROWS
 from ulmfit.nn.products import linear
 from ulmfit.nn.text_reader import read_document_batch
 from ulmfit.text.tokenizer import reverse_ids
+from ulmfit.training.device import Precision, autocast
 
 TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
@@ -45,28 +46,38 @@ def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[T
 
 @torch.no_grad()
 def pool_documents(
-    encoder: AWDLSTM, documents: Sequence[Ids], bptt: int, token_budget: int = TOKEN_BUDGET
+    encoder: AWDLSTM,
+    documents: Sequence[Ids],
+    bptt: int,
+    token_budget: int = TOKEN_BUDGET,
+    precision: Precision = "float32",
 ) -> Iterator[tuple[Ids, Tensor]]:
     """Yield, batch by batch, indices of documents and their pooled outputs [batch, 3 * features].
 
-    `documents` are ids in the order the encoder reads them.
+    `documents` are ids in the order the encoder reads them; `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
         batch = ChunkedBatch([documents[i] for i in indices], bptt)
-        pooled = read_document_batch(
-            encoder, chunk_tensors(batch, device), count=batch.count, batch_size=len(indices)
-        )
+        chunks = chunk_tensors(batch, device)
+        with autocast(precision, device, cast_once=True):
+            pooled = read_document_batch(
+                encoder, chunks, count=batch.count, batch_size=len(indices)
+            )
         yield indices[batch.order], pooled
 
 
 def encode_documents(
-    encoder: AWDLSTM, documents: Sequence[Ids], bptt: int, token_budget: int = TOKEN_BUDGET
+    encoder: AWDLSTM,
+    documents: Sequence[Ids],
+    bptt: int,
+    token_budget: int = TOKEN_BUDGET,
+    precision: Precision = "float32",
 ) -> NDArray[np.float32]:
     """Return the pooled outputs [documents, 3 * features], in the order given."""
     encoder.eval()
     vectors = np.empty((len(documents), 3 * encoder.config.embedding_size), dtype=np.float32)
-    for indices, pooled in pool_documents(encoder, documents, bptt, token_budget):
+    for indices, pooled in pool_documents(encoder, documents, bptt, token_budget, precision):
         vectors[indices] = pooled.float().cpu().numpy()
     return vectors
 

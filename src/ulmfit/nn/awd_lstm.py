@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.nn.dropout import apply_mask, embedding_mask, variational_mask, weight_mask
+from ulmfit.nn.wide_lstm import WIDE, WideLSTM
 
 LSTMState = tuple[Tensor, Tensor]
 """The hidden state and the cell of a layer, [batch, size] each."""
@@ -91,6 +92,8 @@ class LSTMLayer(nn.Module):
         `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
         state after the last time step.
         """
+        if self._is_wide_here(inputs):
+            return self._read_wide(inputs, state, recurrent)
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
         if inputs.is_cuda:
             weights = _in_one_block(weights)
@@ -108,6 +111,23 @@ class LSTMLayer(nn.Module):
             batch_first=True,
         )
         return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
+
+    def _is_wide_here(self, inputs: Tensor) -> bool:
+        """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
+        low = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return low and self.size >= WIDE and torch.is_grad_enabled()
+
+    def _read_wide(
+        self, inputs: Tensor, state: LSTMState, recurrent: Tensor
+    ) -> tuple[Tensor, LSTMState]:
+        fast, (hidden, cell) = torch.get_autocast_dtype("cpu"), state
+        bias = self.bias_ih + self.bias_hh
+        rest = [values.to(fast) for values in (self.weight_ih, recurrent, bias)]
+        by_time = inputs.to(fast).transpose(0, 1).contiguous()
+        with torch.autocast("cpu", enabled=False):
+            outputs, cell = WideLSTM.apply(by_time, hidden.to(fast), cell, *rest)  # type: ignore[no-untyped-call]
+        hidden = outputs[-1].to(recurrent.dtype)
+        return outputs.transpose(0, 1), (hidden, cell.to(recurrent.dtype))
 
 
 class AWDLSTM(nn.Module):

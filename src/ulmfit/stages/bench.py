@@ -102,12 +102,17 @@ def _round(
     yield from _classifier(config, shape, device, precision)
     torch.manual_seed(number)
     network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2).to(device)
-    for name, words in (("documents", config.words), ("short texts", QUESTION_WORDS)):
-        count = max(2, READ_TOKENS // words)
-        documents = made_up_documents(count, words, shape.vocab_size, number)
-        yield _reading(f"reading, {name}", network, documents, config.bptt)
-    one = made_up_documents(2, config.words, shape.vocab_size, number)[:1]
-    yield _reading("reading, one document", network, one, config.bptt)
+    kinds = {"documents": config.words, "short texts": QUESTION_WORDS}
+    texts = {
+        name: made_up_documents(max(2, READ_TOKENS // words), words, shape.vocab_size, number)
+        for name, words in kinds.items()
+    }
+    texts["one document"] = made_up_documents(2, config.words, shape.vocab_size, number)[:1]
+    for name, documents in texts.items():
+        yield _reading(f"reading, {name}", network, documents, config.bptt, "float32")
+        if precision != "float32":
+            way = f"reading, {name}, {precision}"
+            yield _reading(way, network, documents, config.bptt, precision)
 
 
 def _language_model(
@@ -150,14 +155,20 @@ def _step(name: str, phase: StepProfile, operations: int, precision: Precision) 
     return Measured(name, phase.tokens, sum(phase.seconds.values()), operations, precision)
 
 
-def _reading(name: str, network: ClassifierNetwork, documents: list[Ids], bptt: int) -> Measured:
+def _reading(
+    name: str,
+    network: ClassifierNetwork,
+    documents: list[Ids],
+    bptt: int,
+    precision: Precision,
+) -> Measured:
     """Time from ids to the vectors that the classifier's small head stands on."""
-    encode_documents(network.encoder, documents[:1], bptt)
+    encode_documents(network.encoder, documents[:1], bptt, precision=precision)
     began = time.perf_counter()
-    encode_documents(network.encoder, documents, bptt)
+    encode_documents(network.encoder, documents, bptt, precision=precision)
     seconds = time.perf_counter() - began
     tokens = sum(map(len, documents))
-    return Measured(name, tokens, seconds, encoder_operations(network.encoder.config), "float32")
+    return Measured(name, tokens, seconds, encoder_operations(network.encoder.config), precision)
 
 
 def _summary(found: list[Measured], peaks: Mapping[Precision, float]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from ulmfit.config.model import EncoderConfig
 from ulmfit.config.training import TrainingConfig
+from ulmfit.errors import ConfigError, ResumeError
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.training import processes
 from ulmfit.training.allocator import keep_freed_memory
@@ -42,15 +43,31 @@ class Machine(NamedTuple):
 
 
 def resolve_machine(run: RunFolder, training: TrainingConfig) -> Machine:
-    """Settle device, precision and threads for the whole run, resumed or not."""
+    """Settle device, precision and threads for the whole run, resumed or not.
+
+    Raises `ConfigError` for what cannot be had here, `ResumeError` where the run had it elsewhere.
+    """
     keep_freed_memory()
     device = resolve_device(training.device)
     if device.type == "cuda" and device.index is None and processes.count() > 1:
         device = torch.device("cuda", processes.local_rank())
         torch.cuda.set_device(device)
-    precision = run.resolve_once("precision", resolve_precision(training.precision, device))
+    here = resolve_precision(training.precision, device)
+    precision = run.resolve_once("precision", here)
+    if precision != here:
+        _check_resumed(run, precision, device)
     torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))
     return Machine(device, precision)
+
+
+def _check_resumed(run: RunFolder, precision: Precision, device: torch.device) -> None:
+    try:
+        resolve_precision(precision, device)
+    except ConfigError:
+        raise ResumeError(
+            f"{run.path}: the run began in {precision}, which this machine does not have; go on "
+            "where it began, or discard it with --overwrite"
+        ) from None
 
 
 def chunks_in_memory(

@@ -63,7 +63,9 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
     documents = _documents(config, unicode)
     with _opened(config.output) as stream:
         device = resolve_device(config.device)
-        model = TextClassifier.from_pretrained(config.model, device=device)
+        model = TextClassifier.from_pretrained(
+            config.model, device=device, precision=config.precision
+        )
         if config.abstain_below and model.task.kind != "single_label":
             raise ConfigError(
                 f"setting 'abstain_below': found {config.abstain_below:g}, but {config.model} does "

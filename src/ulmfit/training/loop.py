@@ -308,7 +308,7 @@ class TrainingRun:
                 {"batch": progress.index, "loss": round(progress.mean_loss, 5)}
             )
         self.task.module.eval()
-        with torch.no_grad(), autocast(self.precision, self.device):
+        with torch.no_grad():  # in float32, as the finished model will be read
             metrics = self.task.evaluate()
         if not metrics:
             return

@@ -1,0 +1,121 @@
+"""The LSTM written out against PyTorch's, in double precision and in bfloat16."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ulmfit.config.model import Dropout, EncoderConfig
+from ulmfit.nn import awd_lstm
+from ulmfit.nn.awd_lstm import AWDLSTM
+from ulmfit.nn.wide_lstm import WideLSTM
+from ulmfit.training.device import autocast, resolve_precision
+
+CPU = torch.device("cpu")
+Leaves = list[Tensor]
+
+
+def example(time: int, batch: int, features: int, size: int, seed: int = 0) -> Leaves:
+    """Inputs, hidden, cell, both matrices and the bias, in float64."""
+    torch.manual_seed(seed)
+    shapes = [
+        (time, batch, features),
+        (batch, size),
+        (batch, size),
+        (4 * size, features),
+        (4 * size, size),
+        (4 * size,),
+    ]
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+def by_pytorch(leaves: Leaves) -> tuple[Tensor, Tensor]:
+    inputs, hidden, cell, weight_ih, weight_hh, bias = leaves
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    outputs, _, after = torch.lstm(
+        inputs, (hidden[None], cell[None]), weights, True, 1, 0.0, True, False, False
+    )
+    return outputs, after[0]
+
+
+def by_hand(leaves: Leaves) -> tuple[Tensor, Tensor]:
+    outputs, cell = WideLSTM.apply(*leaves)  # type: ignore[no-untyped-call]
+    return outputs, cell
+
+
+@settings(max_examples=20)
+@given(
+    time=st.integers(1, 6),
+    batch=st.integers(1, 4),
+    features=st.integers(1, 5),
+    size=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_outputs_and_gradients_equal_pytorchs(
+    time: int, batch: int, features: int, size: int, seed: int
+) -> None:
+    leaves = example(time, batch, features, size, seed)
+    expected, found = by_pytorch(leaves), by_hand(leaves)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    slopes = [torch.randn_like(values) for values in expected]
+    torch.testing.assert_close(
+        torch.autograd.grad(found, leaves, slopes),
+        torch.autograd.grad(expected, leaves, slopes),
+        rtol=1e-10,
+        atol=1e-11,
+    )
+
+
+def test_gradcheck() -> None:
+    assert torch.autograd.gradcheck(WideLSTM.apply, example(3, 2, 3, 4))
+
+
+@pytest.mark.parametrize("frozen", range(6))
+def test_gradients_that_are_not_needed_are_not_made(frozen: int) -> None:
+    leaves = example(3, 2, 3, 4)
+    leaves[frozen].requires_grad_(False)
+    outputs, cell = by_hand(leaves)
+    torch.autograd.backward(outputs.sum() + cell.sum())
+    assert [leaf.grad is None for leaf in leaves] == [n == frozen for n in range(6)]
+
+
+def in_bfloat16(wide: int, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Outputs, last cell and gradients of an encoder of two layers, read in two pieces."""
+    try:
+        resolve_precision("bfloat16", CPU)
+    except Exception as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(awd_lstm, "WIDE", wide)
+    torch.manual_seed(1)
+    dropout = Dropout(embedding=0.1, input=0.1, hidden=0.1, weight=0.3, output=0.0)
+    encoder = AWDLSTM(
+        EncoderConfig(vocab_size=50, embedding_size=24, hidden_size=48, layers=2), dropout
+    )
+    masks = encoder.draw_masks(6)
+    ids = torch.randint(0, 50, (6, 16))
+    state, found = None, []
+    with autocast("bfloat16", CPU):
+        recurrent = encoder.drop_weights(masks)
+        for part in torch.split(ids, 8, dim=1):
+            outputs, state = encoder(encoder.embed(part, masks), state, masks, recurrent)
+            found.append(outputs.float())
+    assert state is not None
+    loss = sum((values.square().sum() for values in found), state[0][1].square().sum())
+    torch.autograd.backward(loss)
+    gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
+    return [*(values.detach() for values in (*found, *state[0], *state[1])), *gradients]
+
+
+def test_an_encoder_with_wide_layers_is_the_same_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = in_bfloat16(1_000, monkeypatch)
+    found = in_bfloat16(1, monkeypatch)
+    assert len(found) == len(expected) == 2 + 4 + 9
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
+        assert (ours - theirs).norm() <= 0.02 * theirs.norm()
+    assert any(not torch.equal(a, b) for a, b in zip(found, expected, strict=True))
