@@ -88,7 +88,6 @@ def of_training(options: Namespace) -> dict[str, Any]:
         results = run["results"]["language model, forward"]
         found[precision] = {
             "tokens": results["tokens"],
-            "seconds": results["seconds"],
             "bits_per_byte": [round(each["bits_per_byte"], 4) for each in results["history"]],
         }
     ends = {precision: found[precision]["bits_per_byte"][-1] for precision in PRECISIONS}

@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,6 @@ def made_up_reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
         words[int(rng.integers(len(words)))] = CLASSES[label]
         reviews.append((" ".join(words), label))
     return reviews
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    """Leaves the number of threads, which a run sets, as it was."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

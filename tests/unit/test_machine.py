@@ -28,13 +28,6 @@ CPU = torch.device("cpu")
 PAPER = EncoderConfig(vocab_size=30_000)
 
 
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunFolder]:
     with RunFolder(OutputConfig(output=str(tmp_path / "model")), True) as folder:

@@ -96,9 +96,14 @@ def test_a_score_does_not_depend_on_the_length_of_a_chunk(
         )
 
 
+@pytest.mark.parametrize("chunk_tokens", [1, 40, 10_000])
 def test_vectors_are_the_last_the_largest_and_the_mean_output(
-    network: LanguageModelNetwork, documents: Sequence[Ids]
+    network: LanguageModelNetwork,
+    documents: Sequence[Ids],
+    chunk_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reading, "CHUNK_TOKENS", chunk_tokens)
     outputs = [token_by_token(network, ids)[0] for ids in documents]
     expected = [np.concatenate([o[-1], o.max(0), o.mean(0)]) for o in outputs]
     found = encode_documents(network.encoder, documents, BPTT)
@@ -106,10 +111,16 @@ def test_vectors_are_the_last_the_largest_and_the_mean_output(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("chunk_tokens", [1, 40, 10_000])
 @pytest.mark.parametrize("budget", [1, 20, 90, 10_000])
 def test_vectors_do_not_depend_on_the_neighbours(
-    network: LanguageModelNetwork, documents: Sequence[Ids], budget: int
+    network: LanguageModelNetwork,
+    documents: Sequence[Ids],
+    budget: int,
+    chunk_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reading, "CHUNK_TOKENS", chunk_tokens)
     alone = [encode_documents(network.encoder, [ids], BPTT)[0] for ids in documents]
     found = encode_documents(network.encoder, documents, BPTT, token_budget=budget)
     np.testing.assert_allclose(found, alone, atol=1e-6)

@@ -17,7 +17,7 @@ from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, Encode
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.answers import decisions, tempered
 from ulmfit.errors import ArtefactError, ConfigError, DataError
-from ulmfit.models import text_classifier
+from ulmfit.models import reading, text_classifier
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
 from ulmfit.models.reading import in_order
@@ -42,6 +42,14 @@ TEXTS: list[Text] = [
     "a",
     *(f"text number {i} " * (i % 9) for i in range(24)),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_chunks() -> Iterator[None]:
+    """Documents are read in chunks of the BPTT length, so that there are several of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CHUNK_TOKENS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,10 @@ from ulmfit.training.device import Precision, autocast
 TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
+CHUNK_TOKENS = 16_384
+"""Tokens of a chunk, about: each chunk costs a new layout of the weights, as oneDNN wants them,
+which for a few rows of 70 tokens takes as long as reading them."""
+
 Ids = NDArray[np.int64]
 
 
@@ -54,11 +58,14 @@ def pool_documents(
 ) -> Iterator[tuple[Ids, Tensor]]:
     """Yield, batch by batch, indices of documents and their pooled outputs [batch, 3 * features].
 
-    `documents` are ids in the order the encoder reads them; `precision` is that of its products.
+    `documents` are ids in the order the encoder reads them, in chunks of `bptt` tokens at least;
+    `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = ChunkedBatch([documents[i] for i in indices], bptt)
+        batch = ChunkedBatch(
+            [documents[i] for i in indices], max(bptt, CHUNK_TOKENS // len(indices))
+        )
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(

@@ -31,6 +31,7 @@ from ulmfit.stages.record import describe_machine
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.device import resolve_device
 from ulmfit.training.scores import scores_for
 
@@ -55,6 +56,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
 
 def measure(config: EvaluateConfig, unicode: UnicodeCheck) -> Results:
     """Return the results of a model of either kind."""
+    keep_freed_memory()
     device = resolve_device(config.device)
     artefact = read_config(resolve(config.model))
     if artefact.kind == "text_classifier":

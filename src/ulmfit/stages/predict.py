@@ -29,6 +29,7 @@ from ulmfit.stages.output_file import whole_file
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
+from ulmfit.training.allocator import keep_freed_memory
 from ulmfit.training.device import resolve_device
 
 STANDARD = "-"
@@ -58,6 +59,7 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
     Raises `UlmfitError` for a wrong setting, a bad document, a damaged model, or an output that
     cannot be written.
     """
+    keep_freed_memory()
     write = WRITERS[_format(config)]
     unicode = UnicodeCheck(config.reading.strict)
     documents = _documents(config, unicode)
