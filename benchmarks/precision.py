@@ -10,7 +10,6 @@ weights stored in 8 bits. A command that was killed is given again and goes on f
 from __future__ import annotations
 
 import json
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from itertools import islice
@@ -110,16 +109,13 @@ def of_prediction(options: Namespace) -> dict[str, Any]:
     truth = np.array([exact.labels.index(label) for label in reviews.labels])
     found = {}
     for name, classifier in ways.items():
-        began = time.perf_counter()
         answers = classifier.predict_proba(reviews.texts)
-        seconds = time.perf_counter() - began
         apart = np.abs(answers - expected).max(1)
         found[name] = {
             "error": round(100 * float((answers.argmax(1) != truth).mean()), 2),
             "decided_otherwise": int((answers.argmax(1) != expected.argmax(1)).sum()),
             "largest_deviation": round(float(apart.max()), 5),
             "mean_deviation": round(float(apart.mean()), 5),
-            "seconds": round(seconds, 1),
         }
     some = reviews.texts[:500]
     together = ways["bfloat16"].predict_proba(some)
