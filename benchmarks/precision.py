@@ -84,7 +84,7 @@ def of_training(options: Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for precision in PRECISIONS:
         run = read_config(pretrained(options, precision)).run["pretrain"]
-        results = run["results"]["language model, forward"]
+        results = run["results"]["forward"]
         found[precision] = {
             "tokens": results["tokens"],
             "bits_per_byte": [round(each["bits_per_byte"], 4) for each in results["history"]],

@@ -28,9 +28,10 @@ from ulmfit.training.device import Precision, autocast
 TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
-CHUNK_TOKENS = 16_384
-"""Tokens of a chunk, about: each chunk costs a new layout of the weights, as oneDNN wants them,
-which for a few rows of 70 tokens takes as long as reading them."""
+CHUNK_TOKENS = 4_096
+"""Tokens of a chunk, at least: each costs a new layout of the weights, as oneDNN wants them, which
+for a few rows of 70 tokens takes as long as reading them. Longer chunks of many rows would only
+have more padding (`benchmarks/LOG.md`)."""
 
 Ids = NDArray[np.int64]
 
