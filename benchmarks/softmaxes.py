@@ -19,6 +19,7 @@ from workers import spread
 
 from ulmfit.nn.language_head import LanguageHead
 from ulmfit.nn.sampled_softmax import chances, draw_sample, sampled_loss
+from ulmfit.training.allocator import keep_freed_memory
 
 SAMPLED = 3_000
 CUTOFFS = (2_000, 10_000)
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parsed = parse(options, arguments)
+    keep_freed_memory()
     torch.set_num_threads(parsed.threads)
     found = {}
     for words, features, rows in CASES:
