@@ -38,8 +38,8 @@ def language_model(name: str, test: Path) -> dict[str, dict[str, float]]:
 
     with NamedTemporaryFile(suffix=".json") as output:
         evaluate(EvaluateConfig(model=name, data=str(test), output=output.name))
-        measured: dict[str, dict[str, float]] = json.loads(Path(output.name).read_text())["members"]
-    return measured
+        members = json.loads(Path(output.name).read_text())["members"]
+    return {member.pop("member"): member for member in members}
 
 
 def kneser_ney(
