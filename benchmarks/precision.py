@@ -25,6 +25,7 @@ from ulmfit.config.training import OptimizerConfig, TrainingConfig
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.pretrain import pretrain
+from ulmfit.stages.tokenizer import load_tokenizer
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.training.device import Precision
 
@@ -48,15 +49,11 @@ def pretrained(options: Namespace, precision: Precision) -> Path:
     folder = RUNS / f"precision-{precision}"
     if folder.exists():
         return folder
-    tokenizer = resolve(SHIPPED, None)
     texts, held_out = RUNS / "articles.jsonl", RUNS / "held-out-articles.jsonl"
     if not texts.exists():
         articles = read_texts(options.data / "wikipedia-en" / "valid.parquet")
         write_texts(held_out, islice(articles, HELD_OUT))
-        encoder = Tokenizer.from_json(
-            (tokenizer / "tokenizer.json").read_bytes(), read_config(tokenizer).tokenizer
-        )
-        write_texts(texts, first_articles(options.data, encoder))
+        write_texts(texts, first_articles(options.data, load_tokenizer(SHIPPED)))
     training = TrainingConfig(
         epochs=1.0,
         batch_size=16,
@@ -68,7 +65,7 @@ def pretrained(options: Namespace, precision: Precision) -> Path:
     config = PretrainConfig(
         texts=(str(texts),),
         validation=str(held_out),
-        tokenizer_folder=str(tokenizer),
+        tokenizer_folder=str(resolve(SHIPPED)),
         output=str(folder),
         cache=str(RUNS / "cache"),
         directions="forward",

@@ -64,6 +64,9 @@ AUTOCAST: Ways = {
 FASTER: Ways = AUTOCAST if DEFAULT == "bfloat16" else {}
 """In bfloat16, where that is the default."""
 
+OWN: Ways = {OURS: (OURS, {})} | {name: way for name, way in FASTER.items() if way[0] == OURS}
+"""Ours in float32 and, where that is the default, in bfloat16."""
+
 
 def start(threads: int) -> Sides:
     """Start every side; a peer that cannot be installed here is told and left out."""
@@ -132,11 +135,11 @@ def language_model(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
             "bptt": 70,
             "steps": options.steps,
         }
-        ways = dict(FASTER)
-        for way in (OURS, *(way for way, (side, _) in FASTER.items() if side == OURS)):
-            more = {**FASTER.get(way, (OURS, {}))[1], "sampled_words": SAMPLED}
-            ways[f"{way}, {SAMPLED} words"] = (OURS, more)
-        result = compare(_only(sides, "fastai"), asked, options.rounds, ways)
+        sampled: Ways = {
+            f"{way}, {SAMPLED} words": (OURS, {**more, "sampled_words": SAMPLED})
+            for way, (_, more) in OWN.items()
+        }
+        result = compare(_only(sides, "fastai"), asked, options.rounds, FASTER | sampled)
         everything = range(-1, shape.layers)
         operations = {
             words: encoder_operations(shape, everything)
@@ -150,8 +153,7 @@ def language_model(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
                 operations[more.get("sampled_words", shape.vocab_size)],
                 peaks[more.get("precision", "float32")],
             )
-            for way, (side, more) in {OURS: (OURS, {}), **ways}.items()
-            if side == OURS
+            for way, (_, more) in (OWN | sampled).items()
         }
         found[name] = result
     return found
@@ -196,8 +198,7 @@ def prediction(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     read, operations = found["reviews, pieces"], encoder_operations(SHAPES["small"], ())
     read["share_of_products"] = {
         way: _share(read, way, operations, peaks[more.get("precision", "float32")])
-        for way, (side, more) in {OURS: (OURS, {}), **FASTER}.items()
-        if side == OURS
+        for way, (_, more) in OWN.items()
     }
     return found
 
