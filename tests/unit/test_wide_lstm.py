@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ulmfit.config.model import Dropout, EncoderConfig
+from ulmfit.errors import ConfigError
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.nn.wide_lstm import WideLSTM
@@ -86,7 +87,7 @@ def in_bfloat16(wide: int, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Outputs, last cell and gradients of an encoder of two layers, read in two pieces."""
     try:
         resolve_precision("bfloat16", CPU)
-    except Exception as error:
+    except ConfigError as error:
         pytest.skip(str(error))
     monkeypatch.setattr(awd_lstm, "WIDE", wide)
     torch.manual_seed(1)
