@@ -45,6 +45,13 @@ COMMANDS = {
 The module, and PyTorch with it, is imported when the command runs, not before.
 """
 
+SPINS = "1000"
+"""Turns for which a waiting thread of libgomp holds its core before it sleeps.
+
+By default they are 300,000: threads that wait for one another hold the cores another process needs,
+and two trainings side by side are together less than half as fast (`benchmarks/LOG.md`).
+"""
+
 INTERRUPTED, BROKEN_PIPE = 130, 141
 """Exit codes as shells give them: 128 and the number of the signal."""
 
@@ -85,6 +92,7 @@ def _run(arguments: list[str]) -> None:
 
     _, module, function = COMMANDS[command]
     config, quiet = parse_arguments(settings_of(command), command, rest)
+    _share_cores()
     try:
         result = getattr(import_module(module), function)(config, quiet=quiet)
     except KeyboardInterrupt:
@@ -92,6 +100,12 @@ def _run(arguments: list[str]) -> None:
         raise KeyboardInterrupt(*hint) from None
     if result is not None and os.environ.get("RANK", "0") == "0":  # of several, the first
         print(result)
+
+
+def _share_cores() -> None:
+    """Let waiting threads sleep soon; to be called before PyTorch is loaded, which reads this."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _can_go_on(config: Any) -> bool:

@@ -431,6 +431,28 @@ def test_an_interrupted_training_tells_how_to_go_on(
     assert error_of(capsys, "predict", *GIVEN["predict"]) == (130, "interrupted")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "to be put back")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen: list[str | None] = []
+
+    def stage(config: object, *, quiet: bool) -> None:
+        seen.append(os.environ.get("GOMP_SPINCOUNT"))
+
+    install(monkeypatch, stage)
+    assert main(["predict", *GIVEN["predict"]]) == 0
+    assert seen == [expected]
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
