@@ -108,10 +108,10 @@ def add_options(options: ArgumentParser) -> None:
     )
 
 
-def recipe(name: str) -> TrainConfig:
-    """Return the settings of a shipped recipe for `ulmfit train`, in float32 on any device."""
+def recipe(name: str, precision: str = "float32") -> TrainConfig:
+    """Return the settings of a shipped recipe for `ulmfit train`; `auto` is its own precision."""
     settings = from_dict(TrainConfig, {**read_values(name), "data": UNSET, "output": UNSET}, name)
-    return with_training(settings, precision="float32")
+    return with_training(settings, precision=precision)
 
 
 def with_training(settings: TrainConfig, **values: Any) -> TrainConfig:
