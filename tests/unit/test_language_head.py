@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ulmfit.nn import language_head
-from ulmfit.nn.language_head import LanguageHead, TiedLoss, loss_and_gradients, regularization
+from ulmfit.nn.language_head import (
+    LanguageHead,
+    TiedLoss,
+    cross_entropy_in_place,
+    loss_and_gradients,
+    regularization,
+)
 
 VOCAB, FEATURES = 11, 4
 
@@ -73,9 +80,10 @@ def test_single_precision_with_the_default_pieces(monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_autocast_multiplies_in_bfloat16_and_sums_in_single_precision() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_multiplies_in_its_dtype_and_sums_in_single_precision(dtype: torch.dtype) -> None:
     head, (outputs, targets, weight) = example(torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         total, _ = head.loss(outputs, targets, weight, 4)
     expected = plain_loss(head, outputs, targets, weight)
     assert total.dtype == torch.float32
@@ -88,6 +96,32 @@ def test_autocast_multiplies_in_bfloat16_and_sums_in_single_precision() -> None:
         rtol=0.05,
         atol=0.05,
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_working_in_the_place_of_the_logits_changes_nothing(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits, target = 4 * torch.randn(70, 5_003, dtype=torch.float64), torch.arange(70)
+    logits = logits.to(dtype)
+    exact = torch.promote_types(dtype, torch.float32)
+    plain = F.cross_entropy(logits.to(exact), target, reduction="none")
+    softmax = logits.softmax(1)
+    loss, slope = language_head._cross_entropy_and_slope(logits.clone(), target, exact)
+    close = {torch.bfloat16: 3e-3, torch.float16: 1e-3}.get(dtype, 1e-6)
+    torch.testing.assert_close(loss, plain.sum(), rtol=close, atol=0.0)
+    softmax[torch.arange(70), target] -= 1.0
+    torch.testing.assert_close(slope, softmax, rtol=0.0, atol=2 * close)
+    worked_over = cross_entropy_in_place(logits.to(exact, copy=True), target)
+    torch.testing.assert_close(worked_over, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_a_target_beyond_the_range_of_the_softmax_has_a_bounded_loss_and_its_gradient() -> None:
+    logits = torch.tensor([[500.0, 0.0, 0.0]])
+    loss, slope = language_head._cross_entropy_and_slope(logits, torch.tensor([1]), torch.float32)
+    assert loss.item() == pytest.approx(-math.log(2.0**-126))
+    assert slope.tolist() == [[1.0, -1.0, 0.0]]
+    exact = cross_entropy_in_place(torch.tensor([[500.0, 0.0, 0.0]]), torch.tensor([1]))
+    assert exact.tolist() == [500.0]
 
 
 def test_no_piece_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:

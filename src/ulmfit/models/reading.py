@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ulmfit.data.documents import ChunkedBatch, prediction_batches
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.nn.language_head import PIECE_ROWS
+from ulmfit.nn.language_head import PIECE_ROWS, cross_entropy_in_place
 from ulmfit.nn.products import linear
 from ulmfit.nn.text_reader import read_document_batch
 from ulmfit.text.tokenizer import reverse_ids
@@ -131,7 +130,7 @@ def _losses(network: LanguageModelNetwork, outputs: Tensor, targets: Tensor) -> 
     weight, bias = network.encoder.embedding.weight, network.head.bias
     pieces = zip(torch.split(outputs, PIECE_ROWS), torch.split(targets, PIECE_ROWS), strict=True)
     losses = [
-        F.cross_entropy(linear(part, weight, bias).float(), target, reduction="none")
+        cross_entropy_in_place(linear(part, weight, bias).float(), target)
         for part, target in pieces
     ]
     return torch.cat(losses).double()

@@ -19,9 +19,12 @@ from ulmfit.nn.products import linear
 IGNORED = -100
 """A target that is not scored."""
 
-PIECE_ROWS = 512
+PIECE_ROWS = 1024
 """Positions of a piece. Measured with 16,000 and 60,000 words (`benchmarks/LOG.md`): products of
 fewer rows are slower, and of row counts that no power of two divides, such as 533, by a half."""
+
+BIAS_COLUMNS = 8
+"""Features added for the bias's gradient: one does it, eight keep a GPU's matrices aligned."""
 
 PIECE_BYTES_ON_GPU = 512_000_000
 """Size of a piece's logits on a GPU, which small pieces leave idle."""
@@ -120,29 +123,37 @@ def loss_and_gradients(
     fast = _dtype_of_products(hidden)
     total = hidden.new_zeros((), dtype=exact)
     of_hidden = torch.empty_like(hidden) if needed[0] else None
-    # Transposed: the quicker way round for oneDNN.
-    of_weight = weight.new_zeros(weight.shape[::-1]) if needed[1] else None
-    of_bias = torch.zeros_like(bias) if needed[2] else None
+    # The bias is the weight of one more feature. Transposed: the quicker way round for oneDNN.
+    features, words = weight.shape[1], len(weight)
+    summed = weight.new_zeros(features + BIAS_COLUMNS, words) if any(needed[1:]) else None
     with torch.autocast(hidden.device.type, enabled=False):
         matrix, offset = weight.to(fast), bias.to(fast)
         for start in range(0, len(hidden), rows):
             part, target = hidden[start : start + rows].to(fast), targets[start : start + rows]
+            scored = (target != IGNORED).unsqueeze(1)
             logits = linear(part, matrix, offset)
             if not any(needed):
-                total += F.cross_entropy(
-                    logits.to(exact), target, ignore_index=IGNORED, reduction="sum"
-                )
+                total += cross_entropy_in_place(logits.to(exact), target).sum()
                 continue
             loss, slope = _cross_entropy_and_slope(logits, target, exact)
             total += loss
-            if of_bias is not None:
-                of_bias += slope.sum(0)
             if of_hidden is not None:
-                of_hidden[start : start + rows] = linear(slope, matrix.T)
-            if of_weight is not None:
-                of_weight += linear(part.T, slope.T)
-    of_weight = None if of_weight is None else of_weight.T.contiguous()
+                of_hidden[start : start + rows] = linear(slope, matrix.T) * scored
+            if summed is not None:
+                part = torch.cat([part, part.new_ones(len(part), BIAS_COLUMNS)], 1) * scored
+                summed += linear(part.T, slope.T)
+    of_weight = summed[:features].T.contiguous() if summed is not None and needed[1] else None
+    of_bias = summed[features].clone() if summed is not None and needed[2] else None
     return total, (of_hidden, of_weight, of_bias)
+
+
+def cross_entropy_in_place(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each position [positions], 0 of one that is not scored.
+
+    `logits` [positions, vocab] are worked over where they lie: there is room for one of them.
+    """
+    log_p = torch.log_softmax(logits, 1, out=logits)
+    return F.nll_loss(log_p, target, ignore_index=IGNORED, reduction="none")
 
 
 def regularization(
@@ -175,17 +186,23 @@ def _cross_entropy_and_slope(
 ) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy, in `exact`, and its gradient for the logits, in their dtype.
 
-    The gradient is the softmax less 1 at the target. The logarithm of the softmax's denominator is
-    read off the most probable word, so that all words are gone over as few times as can be.
+    The gradient is the softmax less 1 at the target; in rows that are not scored it means nothing.
+    All words are gone over as few times as can be, on a CPU in the logits' own place. Of a target
+    the softmax has no number for (below 1e-38) the loss is that number's.
     """
-    scored = target != IGNORED
-    at_target = torch.arange(len(target), device=target.device), target.clamp(min=0)
-    slope = logits.softmax(1)
-    log_sum = logits.amax(1).to(exact) - slope.amax(1).to(exact).log()
-    log_p = logits[at_target].to(exact) - log_sum
+    rows = torch.arange(len(target), device=target.device)
+    at_target = rows, target.clamp(min=0)
+    if logits.dtype == torch.float16:
+        # Its numbers end at 6e-8, and many targets are rarer: the denominator of the softmax is
+        # read off the most probable word.
+        top, own = logits.amax(1).to(exact), logits[at_target].to(exact)
+        slope = logits.softmax(1)
+        log_p = own - top + slope.amax(1).to(exact).log()
+    else:
+        slope = torch.softmax(logits, 1, out=None if logits.is_cuda else logits)
+        log_p = slope[at_target].to(exact).clamp(min=torch.finfo(torch.float32).tiny).log()
     slope[at_target] = log_p.expm1().to(slope.dtype)
-    slope.mul_(scored.unsqueeze(1))
-    return -log_p.masked_fill(~scored, 0.0).sum(), slope
+    return -log_p.masked_fill(target == IGNORED, 0.0).sum(), slope
 
 
 def _mean_square(values: Tensor, real: Tensor) -> Tensor:
