@@ -150,9 +150,9 @@ def loss_and_gradients(
 def cross_entropy_in_place(logits: Tensor, target: Tensor) -> Tensor:
     """Return the loss of each position [positions], 0 of one that is not scored.
 
-    `logits` [positions, vocab] are worked over where they lie: there is room for one of them.
+    On a CPU `logits` [positions, vocab] are worked over where they lie: they are large.
     """
-    log_p = torch.log_softmax(logits, 1, out=logits)
+    log_p = torch.log_softmax(logits, 1, out=None if logits.is_cuda else logits)
     return F.nll_loss(log_p, target, ignore_index=IGNORED, reduction="none")
 
 
