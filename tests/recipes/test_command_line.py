@@ -591,7 +591,9 @@ def test_data_that_is_not_what_was_asked_for_is_refused(
         "setting 'reading.format': found 'csv', but standard input is text, a document a line; "
         "give a file with --data",
     )
-    assert shell.error("predict", "--model", classifier, "--reading.encoding", "utf-9")[0] == 2
+    for wrong in (("--reading.encoding", "utf-9"), ("--reading.format", "jsonl")):
+        assert shell("predict", "--model", classifier, *wrong) == 2
+        assert shell.out == ""
 
 
 def test_an_output_that_cannot_be_is_refused(

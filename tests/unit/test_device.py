@@ -51,6 +51,22 @@ def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch)
     assert resolve_precision("bfloat16", torch.device("cuda")) == "bfloat16"
 
 
+def test_bfloat16_is_tried_wherever_gradients_are_off() -> None:
+    with torch.no_grad():
+        found = device.bfloat16_is_faster_here.__wrapped__()
+    with torch.inference_mode():
+        also = device.bfloat16_is_faster_here.__wrapped__()
+    assert {found, also} <= {True, False}
+
+
+def test_where_bfloat16_fails_it_is_not_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(device, "_quickest_steps", fail)
+    assert device.bfloat16_is_faster_here.__wrapped__() is False
+
+
 @pytest.mark.parametrize(("faster", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_a_cpu_computes_in_bfloat16_where_that_was_found_faster(
     monkeypatch: pytest.MonkeyPatch, faster: bool, expected: str

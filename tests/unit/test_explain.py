@@ -277,6 +277,14 @@ def test_an_explanation_is_plain_data(model: TextClassifier, method: Any, text: 
             np.testing.assert_allclose(rows[ends[direction]], own[0][places], atol=1e-4)
 
 
+def test_an_explanation_is_in_single_precision(model: TextClassifier) -> None:
+    expected = explain(model, "one two three")
+    model.precision = "bfloat16"
+    found = explain(model, "one two three")
+    assert model.precision == "bfloat16"
+    assert found.to_dict() == expected.to_dict()
+
+
 def test_labels_are_those_asked_for(tokenizer: Tokenizer) -> None:
     model = classifier(tokenizer)
     found = explain(model, "one two", labels=["c", "a"], method="occlusion")

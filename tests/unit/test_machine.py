@@ -58,6 +58,35 @@ def test_a_run_in_bfloat16_is_not_resumed_on_a_processor_without(
         resolve_machine(run, TrainingConfig(device="cpu"))
 
 
+def test_bfloat16_asked_for_is_not_resumed_on_a_processor_without(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainingConfig(device="cpu", precision="bfloat16")
+    monkeypatch.setattr(device_of_training, "_processor_has_bfloat16", lambda: True)
+    resolve_machine(run, settings)
+    monkeypatch.setattr(device_of_training, "_processor_has_bfloat16", lambda: False)
+    with pytest.raises(ResumeError, match="go on where it began, or discard it with --overwrite"):
+        resolve_machine(run, settings)
+
+
+def test_bfloat16_is_tried_with_the_threads_of_the_run(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def slower() -> bool:
+        threads.append(torch.get_num_threads())
+        return False
+
+    monkeypatch.setattr(device_of_training, "_processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device_of_training, "bfloat16_is_faster_here", slower)
+    before = torch.get_num_threads()
+    resolve_machine(run, TrainingConfig(device="cpu", threads=before + 1))
+    resolve_machine(run, TrainingConfig(device="cpu", threads=before + 1))
+    torch.set_num_threads(before)
+    assert threads == [before + 1]  # and a resumed run does not try again
+
+
 def test_a_resumed_run_keeps_threads_and_precision(run: RunFolder) -> None:
     torch.set_num_threads(1)
     resolve_machine(run, TrainingConfig(device="cpu"))
@@ -89,10 +118,14 @@ def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     free(monkeypatch, 100 * bytes_of_chunk(PAPER, 32, 70) / SHARE_OF_FREE_MEMORY / 1e9)
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000\ninactive_file 0\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert chunks_in_memory(PAPER, 32, 70, CPU) == MOST_CHUNKS
     most = 1_000_000 + int(2.5 * bytes_of_chunk(PAPER, 32, 70) / SHARE_OF_FREE_MEMORY)
     (tmp_path / "memory.max").write_text(f"{most}\n")
+    assert chunks_in_memory(PAPER, 32, 70, CPU) == 2
+    (tmp_path / "memory.current").write_text(f"{most}\n")  # for a large file that was read
+    (tmp_path / "memory.stat").write_text(f"anon 600000\ninactive_file {most - 1_000_000}\n")
     assert chunks_in_memory(PAPER, 32, 70, CPU) == 2
 
 

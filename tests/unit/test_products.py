@@ -35,5 +35,16 @@ def test_a_machine_without_onednn_multiplies_too(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(products.linear(inputs, weight), F.linear(inputs, weight))
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_onednn_is_left_alone_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("oneDNN was asked")
+
+    inputs, weight = torch.randn(3, 4), torch.randn(5, 4)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", refuse, raising=False)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(products.linear(inputs, weight), F.linear(inputs, weight))
+
+
 def test_no_rows_are_no_rows() -> None:
     assert products.linear(torch.zeros(0, 4), torch.zeros(5, 4)).shape == (0, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,6 +100,9 @@ def explain(
     not installed.
     """
     text = text_of_columns(map(replace_surrogates, columns_of(text)))
+    # Contributions are in float32, and add up to what is answered in it.
+    classifier = copy(classifier)
+    classifier.precision = "float32"
     answers = np.asarray(classifier.predict_proba([text])[0], dtype=np.float64)
     places = _places(classifier.task, answers, labels)
     words = split_words(classifier.tokenizer, text)

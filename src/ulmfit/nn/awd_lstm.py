@@ -92,7 +92,7 @@ class LSTMLayer(nn.Module):
         `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
         state after the last time step.
         """
-        if self._is_wide_here(inputs):
+        if self._is_wide_here(inputs, recurrent):
             return self._read_wide(inputs, state, recurrent)
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
         if inputs.is_cuda:
@@ -112,10 +112,11 @@ class LSTMLayer(nn.Module):
         )
         return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
 
-    def _is_wide_here(self, inputs: Tensor) -> bool:
+    def _is_wide_here(self, inputs: Tensor, recurrent: Tensor) -> bool:
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
         low = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        return low and self.size >= WIDE and torch.is_grad_enabled()
+        trained = any(values.requires_grad for values in (inputs, recurrent, self.weight_ih))
+        return low and self.size >= WIDE and trained and torch.is_grad_enabled()
 
     def _read_wide(
         self, inputs: Tensor, state: LSTMState, recurrent: Tensor

@@ -21,8 +21,9 @@ HAS_ONEDNN = (
 """Whether float32 goes through oneDNN here. What its own compiler (`torch.compile`) calls is the
 only door that PyTorch leaves to it."""
 
-
-DTYPES = (torch.float32, torch.bfloat16)
+_HAS_BFLOAT16 = HAS_ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+DTYPES = (torch.float32, torch.bfloat16) if _HAS_BFLOAT16 else (torch.float32,)
+"""What oneDNN multiplies on this processor."""
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -30,7 +31,8 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
     """
-    if HAS_ONEDNN and inputs.device.type == "cpu" and inputs.dtype in DTYPES:
+    on_cpu = inputs.device.type == "cpu" and torch.backends.mkldnn.enabled
+    if HAS_ONEDNN and on_cpu and inputs.dtype in DTYPES:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
         return product
     return F.linear(inputs, weight, bias)

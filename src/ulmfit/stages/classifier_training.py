@@ -143,7 +143,7 @@ class ClassifierTraining:
             settings.bptt,
             self.machine.device,
         )
-        chunks: int = self.run.resolve_once("gradient_chunks", at_hand)
+        chunks: int = self.run.resolve_once("gradient_chunks", lambda: at_hand)
         return chunks
 
 

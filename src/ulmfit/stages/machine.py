@@ -52,15 +52,16 @@ def resolve_machine(run: RunFolder, training: TrainingConfig) -> Machine:
     if device.type == "cuda" and device.index is None and processes.count() > 1:
         device = torch.device("cuda", processes.local_rank())
         torch.cuda.set_device(device)
-    here = resolve_precision(training.precision, device)
-    precision = run.resolve_once("precision", here)
-    if precision != here:
-        _check_resumed(run, precision, device)
-    torch.set_num_threads(run.resolve_once("threads", training.threads or torch.get_num_threads()))
+    # The threads first: how fast bfloat16 is depends on them.
+    threads = run.resolve_once("threads", lambda: training.threads or torch.get_num_threads())
+    torch.set_num_threads(threads)
+    precision = run.resolve_once("precision", lambda: resolve_precision(training.precision, device))
+    _check_kept(run, precision, device)
     return Machine(device, precision)
 
 
-def _check_resumed(run: RunFolder, precision: Precision, device: torch.device) -> None:
+def _check_kept(run: RunFolder, precision: Precision, device: torch.device) -> None:
+    """Refuse the precision of a run that this machine, or this process's, does not have."""
     try:
         resolve_precision(precision, device)
     except ConfigError:
@@ -96,10 +97,15 @@ def bytes_of_chunk(encoder: EncoderConfig, batch_size: int, bptt: int) -> int:
 
 
 def _free_memory() -> int:
-    """Return the free memory in bytes: the machine's or, if that is less, the container's."""
+    """Return the free memory in bytes: the machine's or, if that is less, the container's.
+
+    Files that the container has read and nobody uses count as free: they make room.
+    """
     free = int(psutil.virtual_memory().available)
     try:
         most, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit
+        kinds = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        unused_files = int(kinds["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit
         return free
-    return max(0, min(free, most - used))
+    return max(0, min(free, most - (used - unused_files)))

@@ -113,22 +113,17 @@ def _documents(config: PredictConfig, unicode: UnicodeCheck) -> Iterator[Documen
                 f"setting 'keep': found {', '.join(config.keep)}, but standard input has no "
                 "columns; give a file with --data"
             )
-        return _standard_input(config.reading, unicode)
+        return _standard_input(config.reading, unicode, _codec_of_standard_input(config.reading))
     return read_documents(
         config.data, config.reading, labelled=False, unicode=unicode, kept_columns=config.keep
     )
 
 
-def _standard_input(reading: ReadingConfig, unicode: UnicodeCheck) -> Iterator[Document]:
+def _standard_input(
+    reading: ReadingConfig, unicode: UnicodeCheck, codec: str
+) -> Iterator[Document]:
     """Yield every line as a document."""
-    if reading.format not in ("auto", "text"):
-        raise ConfigError(
-            f"setting 'reading.format': found '{reading.format}', but standard input is text, "
-            "a document a line; give a file with --data"
-        )
-    stream = io.TextIOWrapper(
-        sys.stdin.buffer, _codec(reading.encoding), errors="surrogateescape", newline="\n"
-    )
+    stream = io.TextIOWrapper(sys.stdin.buffer, codec, errors="surrogateescape", newline="\n")
     try:
         for number, line in enumerate(stream, 1):
             where = f"standard input, row {number}"
@@ -138,11 +133,19 @@ def _standard_input(reading: ReadingConfig, unicode: UnicodeCheck) -> Iterator[D
         stream.detach()  # or standard input would be closed with it
 
 
-def _codec(encoding: str) -> str:
+def _codec_of_standard_input(reading: ReadingConfig) -> str:
+    """Return the codec; refuse what standard input is not, before anything is written."""
+    if reading.format not in ("auto", "text"):
+        raise ConfigError(
+            f"setting 'reading.format': found '{reading.format}', but standard input is text, "
+            "a document a line; give a file with --data"
+        )
     try:
-        codec = codecs.lookup(encoding).name
+        codec = codecs.lookup(reading.encoding).name
     except LookupError:
-        raise ConfigError(f"setting 'reading.encoding': unknown encoding '{encoding}'") from None
+        raise ConfigError(
+            f"setting 'reading.encoding': unknown encoding '{reading.encoding}'"
+        ) from None
     return "utf-8-sig" if codec == "utf-8" else codec
 
 

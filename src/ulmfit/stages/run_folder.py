@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -125,19 +125,19 @@ class RunFolder:
             lambda: load_checkpoint(path) if path.exists() else None
         )
 
-    def resolve_once(self, name: str, value: Any) -> Any:
-        """Return the value kept under `name`; the first time, keep `value`.
+    def resolve_once(self, name: str, resolve: Callable[[], Any]) -> Any:
+        """Return the value kept under `name`; the first time, keep what `resolve` gives.
 
         For what depends on the machine (threads, free memory), so that a resumed run keeps it, and
         all processes have it alike.
         """
-        return processes.agreed(lambda: self._resolve(name, value))
+        return processes.agreed(lambda: self._resolve(name, resolve))
 
-    def _resolve(self, name: str, value: Any) -> Any:
+    def _resolve(self, name: str, resolve: Callable[[], Any]) -> Any:
         path = self.path / RESOLVED
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if name not in values:
-            values[name] = value
+            values[name] = resolve()
             _write_atomically(path, values)
         return values[name]
 
@@ -146,7 +146,7 @@ class RunFolder:
 
         Raises `ResumeError` if it was changed since.
         """
-        if self.resolve_once(f"fingerprint of the {name}", fingerprint) != fingerprint:
+        if self.resolve_once(f"fingerprint of the {name}", lambda: fingerprint) != fingerprint:
             raise ResumeError(
                 f"{self.path}: the {name} is not what it was when the run began; put it back, or "
                 "discard the run with --overwrite"

@@ -68,10 +68,18 @@ def bfloat16_is_faster_here() -> bool:
     """Tell whether the CPU trains an LSTM faster in bfloat16 than in float32, tried once.
 
     A tenth of a second: the quickest of some steps, in turns. Processors that can compute with
-    bfloat16 but have no instructions for it are slower with it.
+    bfloat16 but have no instructions for it are slower with it; where PyTorch fails, it is not.
     """
-    with torch.random.fork_rng(devices=[]):
-        layer, inputs = nn.LSTM(256, 256), torch.randn(35, 32, 256)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            quickest = _quickest_steps(nn.LSTM(256, 256), torch.randn(35, 32, 256))
+    except RuntimeError:
+        return False
+    return quickest["bfloat16"] < WORTH_IT * quickest["float32"]
+
+
+def _quickest_steps(layer: nn.LSTM, inputs: torch.Tensor) -> dict[Precision, float]:
+    """Return the seconds of the quickest of five training steps in either precision."""
     quickest: dict[Precision, float] = {"float32": float("inf"), "bfloat16": float("inf")}
     for _ in range(5):
         for precision in quickest:
@@ -80,7 +88,7 @@ def bfloat16_is_faster_here() -> bool:
                 outputs, _state = layer(inputs)
             outputs.float().sum().backward()
             quickest[precision] = min(quickest[precision], time.perf_counter() - began)
-    return quickest["bfloat16"] < WORTH_IT * quickest["float32"]
+    return quickest
 
 
 def _processor_has_bfloat16() -> bool:
