@@ -31,6 +31,7 @@ from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.folder import read_config
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.stages import pretrain as pretraining
 from ulmfit.stages.language_modelling import LanguageModelTask, evaluate_language_model
 from ulmfit.stages.pretrain import pretrain
 from ulmfit.stages.run_folder import RunFolder
@@ -176,6 +177,19 @@ def test_bfloat16_on_the_cpu_gives_a_finite_loss(
     tensors = load_file(folder / "model.safetensors")
     assert {t.dtype for t in tensors.values()} == {torch.float32}
     assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_of_much_text_no_more_than_so_many_documents_are_held_out(
+    text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretraining, "HELD_OUT_AT_MOST", 1)
+    given = config(text)
+    held_in, held_out = list(pretraining._held_in(given)), list(pretraining._held_out(given))
+    lines = text.read_text().splitlines()
+    assert held_out == lines[:1] and held_in == lines[1:]
+    monkeypatch.setattr(pretraining, "HELD_OUT_AT_MOST", 1_000)
+    held_in, held_out = list(pretraining._held_in(given)), list(pretraining._held_out(given))
+    assert held_out == [lines[0], lines[100]] and held_in == [*lines[1:100], *lines[101:]]
 
 
 def test_training_begins_with_what_counts_tell(text: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_page_tells_what_scikit_learn_finds(
     for curve in told["curves"]:
         batches = [point["batch"] for point in curve["training"]]
         assert batches == [point["batch"] for point in curve["held_out"]] and len(batches) == 4
-    assert told["settings"]["data"] == data
+    assert told["settings"]["data"] == data and "counts words and pairs of words" in page
 
     assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
     assert "&lt;bad&gt;" in page and "<bad>" not in page and "&lt;b&gt;" in page
@@ -117,3 +117,16 @@ def test_what_is_wrong_is_named(
     assert main(["report", "--model", model, "--data", unknown, "--output", "r.html"]) == 3
     assert "label 'bad' is not among the 2 of training" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_the_baseline_may_count_characters(folder: Path, tmp_path: Path) -> None:
+    rows = [(text, f"<{label}>") for text, label in made_up_reviews(60, seed=3)]
+    data, told = write(tmp_path / "test.jsonl", rows), []
+    command = ["report", "--model", str(folder / "model"), "--data", data]
+    command += ["--training", write(tmp_path / "few.jsonl", rows[:6]), "--misses", "0"]
+    for baseline in ("words", "characters"):
+        page = tmp_path / f"{baseline}.html"
+        assert main([*command, "--output", str(page), "--baseline", baseline]) == 0
+        assert ("counts runs of characters" in page.read_text("utf-8")) == (baseline != "words")
+        told.append(json.loads(page.with_suffix(".json").read_text())["comparison"][-1])
+    assert told[0]["model"] == told[1]["model"] and told[0] != told[1]

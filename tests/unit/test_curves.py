@@ -39,6 +39,9 @@ def test_a_log_gives_a_curve_for_each_part(tmp_path: Path) -> None:
 def test_several_runs_are_told_apart(tmp_path: Path) -> None:
     (found,) = read_log(log(tmp_path / "m.log.jsonl", ("classifier.backward",)), named=True)
     assert (found.name, found.kind) == ("m: classifier.backward", "classifier")
+    (tmp_path / "other.run").mkdir()
+    (going_on,) = read_log(log(tmp_path / "other.run" / "log.jsonl", ("classifier.forward",)), True)
+    assert going_on.name == "other: classifier.forward"
 
 
 def test_the_picture_replaces_an_older_one(tmp_path: Path) -> None:

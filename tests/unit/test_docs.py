@@ -165,8 +165,10 @@ def test_shipped_recipes_parse(name: str) -> None:
     command = re.match(r"# ulmfit (\w+): ", first)
     assert command is not None
     arguments = ["--config", name, "--output", "folder"]
-    data = ["--data", "labelled.csv"] if command[1] == "train" else []
-    config, _ = parse_arguments(settings_of(command[1]), command[1], [*arguments, *data])
+    data = {"train": ["--data", "labelled.csv"], "finetune": ["--texts", "a.txt"]}
+    config, _ = parse_arguments(
+        settings_of(command[1]), command[1], [*arguments, *data.get(command[1], [])]
+    )
     if command[1] == "pretrain":
         assert all(is_on_hub(text) for text in config.texts)
 
@@ -406,7 +408,9 @@ def write_guide_files(where: Path) -> None:
         "\n".join(["premise,hypothesis,label", *pairs]) + "\n", "utf-8"
     )
     (where / "wikipedia").mkdir()
-    (where / "wikipedia" / "a.txt").write_text("\n".join(TEXTS * 4), "utf-8")
+    articles = "\n".join(json.dumps({"text": text}) for text in TEXTS * 4)
+    for path in (where / "wikipedia" / "a.jsonl", where / "held-out-articles.jsonl"):
+        path.write_text(articles, "utf-8")
     words = ["xxunk", "xxpad", "xxbos", "xxeos", *sorted({w for t in TEXTS for w in t.split()})]
     shape = EncoderConfig(vocab_size=len(words), embedding_size=6, hidden_size=8, layers=3)
     for name in ("lstm_fwd.pth", "lstm_bwd.pth"):

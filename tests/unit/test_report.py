@@ -112,12 +112,12 @@ def test_the_baseline_has_thresholds_of_its_own_where_ours_are_fitted() -> None:
         words = [f"word{i}" for i, is_there in enumerate(there) if is_there and rng.random() < 0.8]
         labels = tuple(label for label, is_there in zip("ab", there, strict=True) if is_there)
         documents.append(Document(f"{' '.join(words)} x{rng.integers(9)}", labels, f"row {row}"))
-    found = baseline_task(task, documents)
+    found = baseline_task(task, documents, characters=False)
     assert found.thresholds not in (None, task.thresholds) and found.temperature == 1.0
     plain = replace(task, thresholds=None)
-    assert baseline_task(plain, documents) == plain
+    assert baseline_task(plain, documents, characters=False) == plain
     truth = targets_of(documents, plain)
-    answers = baseline_answers(plain, documents, documents)
+    answers = baseline_answers(plain, documents, documents, characters=False)
     f1 = []
     for each in (plain, found):
         scores = scores_for(each)

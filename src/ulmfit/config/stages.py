@@ -145,7 +145,8 @@ class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
     """Files of general text; `-` is standard input."""
 
     validation: str | None = None
-    """A file of held-out text; without it, every hundredth document is held out."""
+    """A file of held-out text; without it, every hundredth document is held out, the first thousand
+    of them."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where the text stands in the files."""
@@ -549,6 +550,10 @@ class ReportConfig:
 
     training: str | None = None
     """The labelled documents that it was trained on: a linear baseline learns from them too."""
+
+    baseline: Literal["words", "characters"] = "words"
+    """What the linear baseline counts: words and pairs of words; or runs of up to four characters,
+    for languages that put words together (Finnish, Korean) or apart by no space (Chinese)."""
 
     others: tuple[str, ...] = ()
     """Folders of other classifiers of the same labels, to compare with."""

@@ -74,14 +74,17 @@ def compare(name: str, task: Task, answers: Any, truth: Targets) -> Contents:
 
 
 def baseline_answers(
-    task: Task, training: Sequence[Document], documents: Sequence[Document]
+    task: Task, training: Sequence[Document], documents: Sequence[Document], characters: bool
 ) -> Any:
-    """Return the answers of the linear baseline, which learns from `training`."""
-    model = TfidfBaseline(task).fit(map(_plain, training), targets_of(training, task))
+    """Return the answers of the linear baseline, which learns from `training`.
+
+    It counts words or, for `characters`, runs of them.
+    """
+    model = TfidfBaseline(task, characters).fit(map(_plain, training), targets_of(training, task))
     return model.answers([_plain(document) for document in documents])
 
 
-def baseline_task(task: Task, training: Sequence[Document]) -> Task:
+def baseline_task(task: Task, training: Sequence[Document], characters: bool) -> Task:
     """Return `task` as the baseline decides it: thresholds of its own where ours are fitted.
 
     They are fitted by F1 to answers on a third of `training` from the other two, in turn.
@@ -92,7 +95,7 @@ def baseline_task(task: Task, training: Sequence[Document]) -> Task:
     texts, truth = [_plain(document) for document in training], targets_of(training, plain)
     answers = np.zeros(truth.shape, dtype=np.float32)
     for others, held_out in KFold(3, shuffle=True, random_state=0).split(texts):
-        model = TfidfBaseline(plain).fit([texts[i] for i in others], truth[others])
+        model = TfidfBaseline(plain, characters).fit([texts[i] for i in others], truth[others])
         answers[held_out] = model.answers([texts[i] for i in held_out])
     return replace(plain, thresholds=fit_thresholds(truth, answers, "f1", least=5))
 

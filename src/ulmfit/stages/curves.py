@@ -70,7 +70,7 @@ def read_log(path: Path, named: bool = False) -> list[Curve]:
     Raises `DataError` if it cannot be read, or if nothing was trained in it yet.
     """
     try:
-        found = _curves(_events(path), f"{path.name.removesuffix('.log.jsonl')}: " * named)
+        found = _curves(_events(path), f"{_run_name(path)}: " * named)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except (ValueError, KeyError, TypeError):
@@ -78,6 +78,14 @@ def read_log(path: Path, named: bool = False) -> list[Curve]:
     if not found:
         raise DataError(f"{path}: nothing to draw yet; wait for the first steps")
     return found
+
+
+def _run_name(log: Path) -> str:
+    """Return the name of a run, finished (NAME.log.jsonl) or not (NAME.run/log.jsonl)."""
+    within = log.parent.name
+    if log.name == "log.jsonl" and within.endswith(".run"):
+        return within.removesuffix(".run")
+    return log.name.removesuffix(".log.jsonl")
 
 
 def draw(found: Sequence[Curve], output: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
 
-HELD_OUT_EVERY = 100
-"""Without a validation file, one document in this many is held out."""
+HELD_OUT_EVERY, HELD_OUT_AT_MOST = 100, 1_000
+"""Without a validation file, one document in so many is held out, and so many at most: they are
+read at every evaluation."""
 
 
 def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
@@ -113,7 +115,8 @@ def _stores(
     """Return the token stores of the training and of the validation text."""
     text = fingerprint_files(config.texts, config.reading)
     if config.validation is None:
-        held_in, held_out = f"{text} held in", f"{text} held out"
+        share = f"one in {HELD_OUT_EVERY}, {HELD_OUT_AT_MOST} at most"
+        held_in, held_out = f"{text} without {share}", f"{text} of it {share}"
     else:
         held_in, held_out = text, fingerprint_files([config.validation], config.reading)
     run.check_unchanged("tokenizer", tokenizer.fingerprint)
@@ -133,12 +136,15 @@ def _stores(
 
 
 def _held_in(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Iterator[Text]:
-    every = HELD_OUT_EVERY if config.validation is None else 0
+    if config.validation is not None:
+        yield from _texts(config.texts, config, unicode)
+        return
     count = 0
-    for count, text in enumerate(_texts(config.texts, config, unicode), start=1):
-        if not every or (count - 1) % every:
+    for index, text in enumerate(_texts(config.texts, config, unicode)):
+        count += 1
+        if not _is_held_out(index):
             yield text
-    if every and count == 1:
+    if count == 1:
         raise DataError(
             f"{config.texts[0]}: a single document, which is held out to measure on; give more, or "
             "held-out text with --validation"
@@ -149,7 +155,13 @@ def _held_out(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> It
     if config.validation is not None:
         return _texts([config.validation], config, unicode)
     texts = _texts(config.texts, config, unicode)
-    return (text for i, text in enumerate(texts) if i % HELD_OUT_EVERY == 0)
+    first = islice(texts, HELD_OUT_EVERY * HELD_OUT_AT_MOST)
+    return (text for index, text in enumerate(first) if _is_held_out(index))
+
+
+def _is_held_out(index: int) -> bool:
+    number, rest = divmod(index, HELD_OUT_EVERY)
+    return not rest and number < HELD_OUT_AT_MOST
 
 
 def _texts(

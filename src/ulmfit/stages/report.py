@@ -85,15 +85,17 @@ def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
         answers = other.predict_proba([document.text for document in documents])
         rows.append(compare(_name(name), other.task, answers, targets_of(documents, task)))
     if config.training is None:
-        return {"comparison": rows, "baseline": None, "training": None}
+        return {"comparison": rows, "baseline": None, "counted": None, "training": None}
     training = list(read_documents(config.training, config.reading, labelled=True))
     documents = list(_documents(config))
-    plain = baseline_task(task, training)
-    answers = baseline_answers(plain, training, documents)
+    characters = config.baseline == "characters"
+    plain = baseline_task(task, training, characters)
+    answers = baseline_answers(plain, training, documents, characters)
     rows.append(compare(BASELINE, plain, answers, targets_of(documents, task)))
     return {
         "comparison": rows,
         "baseline": len(training),
+        "counted": config.baseline,
         "training": _name(config.training),
     }
 
