@@ -116,7 +116,8 @@ class LSTMLayer(nn.Module):
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
         low = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         trained = any(values.requires_grad for values in (inputs, recurrent, self.weight_ih))
-        return low and self.size >= WIDE and trained and torch.is_grad_enabled()
+        weights = self.weight_ih.numel() + recurrent.numel()
+        return low and weights >= WIDE and trained and torch.is_grad_enabled()
 
     def _read_wide(
         self, inputs: Tensor, state: LSTMState, recurrent: Tensor

@@ -8,6 +8,7 @@ are of the same terms in another order. See `benchmarks/LOG.md`.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ HAS_ONEDNN = (
     platform.machine().lower() in ("x86_64", "amd64")
     and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
 """Whether float32 goes through oneDNN here. What its own compiler (`torch.compile`) calls is the
 only door that PyTorch leaves to it."""
@@ -31,8 +33,27 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
     """
-    on_cpu = inputs.device.type == "cpu" and torch.backends.mkldnn.enabled
-    if HAS_ONEDNN and on_cpu and inputs.dtype in DTYPES:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
-        return product
+    if _is_for_onednn(inputs):
+        return _by_onednn(inputs, weight, bias)
     return F.linear(inputs, weight, bias)
+
+
+def prepared_linear(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    """Return `linear` by `weight` [outputs, features] for many inputs of about `rows` rows.
+
+    The matrix is laid out once, not at each product: with few rows that is half of the time.
+    """
+    if not _is_for_onednn(weight):
+        return lambda inputs: F.linear(inputs, weight)
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+    return lambda inputs: _by_onednn(inputs, laid_out, None)
+
+
+def _is_for_onednn(values: Tensor) -> bool:
+    switched_on = HAS_ONEDNN and bool(torch.backends.mkldnn.enabled)
+    return switched_on and values.device.type == "cpu" and values.dtype in DTYPES
+
+
+def _by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return product

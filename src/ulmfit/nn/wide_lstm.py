@@ -1,12 +1,13 @@
 """An LSTM's training pass written out, for wide layers in bfloat16 on a processor.
 
 oneDNN adds to the gradients of the weights at every time step, which moves the whole matrices
-through memory each time: for a thousand units and few rows that takes longer than the products.
+through memory each time: where they are large and rows few, that takes longer than the products.
 Here the gates' gradients are kept, and the weights' made of them all in one product; so are the
-inputs' shares of the gates. What is left for each time step is the recurrent product.
+inputs' shares of the gates. What is left for each time step is the recurrent product, with a matrix
+that is laid out once for all of them.
 
-The equations are those of `torch.nn.LSTM`, its gates in the same order. Products are in the dtype
-of the inputs; gates and cells are computed in float32 at least.
+The equations are those of `torch.nn.LSTM`, its gates in the same order. Products and gates are in
+the dtype of the inputs; cells, and the gradients that go from step to step, in float32 at least.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-WIDE = 1_024
-"""Units from which this is faster than oneDNN (`benchmarks/LOG.md`): at 1,152, 1.1 to 1.8 times; at
-640 it takes 1.4 times as long."""
+from ulmfit.nn.products import prepared_linear
+
+WIDE = 2_400_000
+"""Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): 1.0 to 2.3 times from 2.5
+million on; with 0.9 million it takes 1.3 times as long."""
+
+BLOCK = 8
+"""Time steps whose slopes are made at once: as many as the processor's cache holds."""
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -47,23 +53,20 @@ class WideLSTM(torch.autograd.Function):
         """
         (time, batch, _), size = inputs.shape, weight_hh.shape[1]
         exact = torch.promote_types(inputs.dtype, torch.float32)
-        gates = F.linear(inputs, weight_ih, bias)
+        gates = F.linear(inputs, weight_ih, bias).view(time, batch, 4, size)
         outputs = inputs.new_empty(time, batch, size)
         cells = inputs.new_empty(time + 1, batch, size, dtype=exact)
         cells[0] = cell
-        step = inputs.new_empty(batch, 4 * size, dtype=exact)
-        enter, forget, change, leave = step.chunk(4, dim=1)
-        shown = torch.empty_like(cells[0])
-        last = hidden
-        for t in range(time):
-            step.copy_(gates[t].addmm_(last, weight_hh.T))
-            step[:, : 2 * size].sigmoid_()
+        recurrent, last, shown = prepared_linear(weight_hh, batch), hidden, torch.empty_like(cell)
+        for step, before, after, output in zip(gates, cells[:-1], cells[1:], outputs, strict=True):
+            enter, forget, change, leave = step.unbind(1)
+            step.add_(recurrent(last).view_as(step))
+            step[:, :2].sigmoid_()
             change.tanh_()
             leave.sigmoid_()
-            gates[t] = step
-            torch.mul(cells[t], forget, out=cells[t + 1]).addcmul_(enter, change)
-            torch.tanh(cells[t + 1], out=shown)
-            last = outputs[t].copy_(shown.mul_(leave))
+            torch.mul(before, forget, out=after).addcmul_(enter, change)
+            torch.tanh(after, out=shown)
+            last = torch.mul(shown, leave, out=output)
         ctx.save_for_backward(inputs, hidden, weight_ih, weight_hh, gates, cells, outputs)
         return outputs, cells[-1].clone()
 
@@ -72,8 +75,9 @@ class WideLSTM(torch.autograd.Function):
     def backward(ctx: Any, of_outputs: Tensor, of_cell: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given; those not needed are `None`."""
         inputs, hidden, weight_ih, weight_hh, gates, cells, outputs = ctx.saved_tensors
-        slopes = _slopes_of_gates(of_outputs, of_cell.to(cells.dtype), weight_hh, gates, cells)
-        of_gates, of_first_cell = slopes
+        of_gates, of_first_cell = _back_through_time(
+            of_outputs, of_cell.to(cells.dtype), weight_hh, gates, cells
+        )
         flat, needed = of_gates.flatten(0, 1), ctx.needs_input_grad
         before = torch.cat([hidden.unsqueeze(0), outputs[:-1]]).flatten(0, 1)
         return (
@@ -86,42 +90,50 @@ class WideLSTM(torch.autograd.Function):
         )
 
 
-def _slopes_of_gates(
+def _back_through_time(
     of_outputs: Tensor, of_cell: Tensor, weight_hh: Tensor, gates: Tensor, cells: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Go back through time.
+    """Return the gradients of the gates before their activations, and of the first cell.
 
-    Returns the gradients of the gates before their activations [time, batch, 4 * size], and of the
-    first cell [batch, size]. `of_outputs` [time, batch, size] and `of_cell` [batch, size] are those
-    of the outputs and of the last cell; `gates` [time, batch, 4 * size] hold the activations,
-    `cells` [time + 1, batch, size] the cells.
+    They are [time, batch, 4 * size] and [batch, size]. `of_outputs` [time, batch, size] and
+    `of_cell` [batch, size] are those of the outputs and of the last cell; `gates` [time, batch, 4,
+    size] hold the activations, `cells` [time + 1, batch, size] the cells.
     """
-    (time, batch, _), size = gates.shape, weight_hh.shape[1]
-    found = torch.empty_like(gates)
-    step, slope = (cells.new_empty(batch, 4 * size) for _ in range(2))
-    enter, forget, change, leave = step.chunk(4, dim=1)
-    of_enter, of_forget, of_change, of_leave = slope.chunk(4, dim=1)
-    of_hidden, shown, through = (torch.empty_like(of_cell) for _ in range(3))
-    of_cell = of_cell.clone()
-    for t in reversed(range(time)):
-        later = t + 1 < time
-        of_hidden.copy_(
-            torch.addmm(of_outputs[t], found[t + 1], weight_hh) if later else of_outputs[t]
+    time, batch = gates.shape[:2]
+    found, of_cell, later = torch.empty_like(gates), of_cell.clone(), None
+    recurrent = prepared_linear(weight_hh.T, batch)
+    for start in reversed(range(0, time, BLOCK)):
+        block = slice(start, min(time, start + BLOCK))
+        before, after = cells[:-1][block], cells[1:][block]
+        steps = zip(
+            of_outputs[block],
+            found[block],
+            gates[block, :, 1],
+            *_slopes(gates[block].to(cells.dtype), before, after),
+            strict=True,
         )
-        step.copy_(gates[t])
-        torch.tanh(cells[t + 1], out=shown)
-        torch.mul(of_hidden, shown, out=of_leave)
-        torch.mul(of_hidden, leave, out=through)
-        of_cell.add_(tanh_backward(through, shown, grad_input=through))
-        torch.mul(of_cell, change, out=of_enter)
-        torch.mul(of_cell, cells[t], out=of_forget)
-        torch.mul(of_cell, enter, out=of_change)
-        of_cell.mul_(forget)
-        for of_gate, gate, activation_backward in (
-            (slope[:, : 2 * size], step[:, : 2 * size], sigmoid_backward),
-            (of_change, change, tanh_backward),
-            (of_leave, leave, sigmoid_backward),
-        ):
-            activation_backward(of_gate, gate, grad_input=of_gate)
-        found[t] = slope
-    return found, of_cell
+        for of_hidden, of_step, forget, slope, through in reversed(list(steps)):
+            if later is not None:
+                of_hidden = recurrent(later).add_(of_hidden)
+            of_cell.addcmul_(of_hidden, through)
+            torch.mul(slope[:, :3], of_cell.unsqueeze(1), out=of_step[:, :3])
+            torch.mul(slope[:, 3], of_hidden, out=of_step[:, 3])
+            of_cell.mul_(forget)
+            later = of_step.flatten(1)
+    return found.flatten(2), of_cell
+
+
+def _slopes(gates: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each gate before its activation adds to the cell or, the last, to the output.
+
+    And what the cell adds to the output: [time, batch, 4, size] and [time, batch, size], from the
+    activations `gates` and the cells `before` and `after` each step.
+    """
+    enter, forget, change, leave = gates.unbind(2)
+    found, shown = torch.empty_like(gates), after.tanh()
+    of_enter, of_forget, of_change, of_leave = found.unbind(2)
+    sigmoid_backward(change, enter, grad_input=of_enter)
+    sigmoid_backward(before, forget, grad_input=of_forget)
+    tanh_backward(enter, change, grad_input=of_change)
+    sigmoid_backward(shown, leave, grad_input=of_leave)
+    return found, tanh_backward(leave, shown, grad_input=shown)
