@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,6 +102,16 @@ def test_doubles_and_transposed_matrices_are_stored_as_float32() -> None:
 def test_the_same_weights_give_the_same_bytes() -> None:
     reordered = dict(reversed(state().items()))
     assert written(state(), "int8") == written(reordered, "int8")
+
+
+@pytest.mark.parametrize("hidden", [0o022, 0o027])
+def test_others_may_read_them_as_the_system_says(tmp_path: Path, hidden: int) -> None:
+    before = os.umask(hidden)
+    try:
+        weights_file(state(), "float32")(tmp_path / "w")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "w").stat().st_mode & 0o777 == 0o666 & ~hidden
 
 
 @pytest.mark.parametrize("storage", STORAGES)

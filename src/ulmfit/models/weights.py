@@ -41,8 +41,12 @@ def weights_file(tensors: Mapping[str, Tensor], storage: Storage) -> Callable[[P
 
 
 def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    path.touch()
+    permissions = path.stat().st_mode
+    path.unlink()
     try:
         save_file(dict(tensors), path)
+        path.chmod(permissions)  # safetensors lets nobody else read it
     except SafetensorError as error:  # which hides what the system said
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else errno.EIO
