@@ -592,7 +592,7 @@ def test_data_that_is_not_what_was_asked_for_is_refused(
         "give a file with --data",
     )
     for wrong in (("--reading.encoding", "utf-9"), ("--reading.format", "jsonl")):
-        assert shell("predict", "--model", classifier, *wrong) == 2
+        assert shell.error("predict", "--model", classifier, *wrong)[0] == 2
         assert shell.out == ""
 
 

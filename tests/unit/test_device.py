@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -51,12 +52,22 @@ def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch)
     assert resolve_precision("bfloat16", torch.device("cuda")) == "bfloat16"
 
 
-def test_bfloat16_is_tried_wherever_gradients_are_off() -> None:
+def test_bfloat16_is_tried_wherever_gradients_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+    steps = device._quickest_steps
+
+    def spy(*arguments: Any) -> Any:
+        tried.append(steps(*arguments))
+        return tried[-1]
+
+    monkeypatch.setattr(device, "_quickest_steps", spy)
+    monkeypatch.setattr(device, "autocast", lambda *_: nullcontext())  # on any processor
     with torch.no_grad():
         found = device.bfloat16_is_faster_here.__wrapped__()
     with torch.inference_mode():
         also = device.bfloat16_is_faster_here.__wrapped__()
     assert {found, also} <= {True, False}
+    assert len(tried) == 2  # neither ended in an error, which would count as slower
 
 
 def test_where_bfloat16_fails_it_is_not_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,11 +130,11 @@ def loss_and_gradients(
         matrix, offset = weight.to(fast), bias.to(fast)
         for start in range(0, len(hidden), rows):
             part, target = hidden[start : start + rows].to(fast), targets[start : start + rows]
-            scored = (target != IGNORED).unsqueeze(1)
             logits = linear(part, matrix, offset)
             if not any(needed):
                 total += cross_entropy_in_place(logits.to(exact), target).sum()
                 continue
+            scored = (target != IGNORED).unsqueeze(1)
             loss, slope = _cross_entropy_and_slope(logits, target, exact)
             total += loss
             if of_hidden is not None:

@@ -139,12 +139,11 @@ def _held_in(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Ite
     if config.validation is not None:
         yield from _texts(config.texts, config, unicode)
         return
-    count = 0
+    index, held_out = -1, _held_out_indices()
     for index, text in enumerate(_texts(config.texts, config, unicode)):
-        count += 1
-        if not _is_held_out(index):
+        if index not in held_out:
             yield text
-    if count == 1:
+    if index == 0:
         raise DataError(
             f"{config.texts[0]}: a single document, which is held out to measure on; give more, or "
             "held-out text with --validation"
@@ -154,14 +153,12 @@ def _held_in(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Ite
 def _held_out(config: PretrainConfig, unicode: UnicodeCheck | None = None) -> Iterator[Text]:
     if config.validation is not None:
         return _texts([config.validation], config, unicode)
-    texts = _texts(config.texts, config, unicode)
-    first = islice(texts, HELD_OUT_EVERY * HELD_OUT_AT_MOST)
-    return (text for index, text in enumerate(first) if _is_held_out(index))
+    indices = _held_out_indices()
+    return islice(_texts(config.texts, config, unicode), 0, indices.stop, indices.step)
 
 
-def _is_held_out(index: int) -> bool:
-    number, rest = divmod(index, HELD_OUT_EVERY)
-    return not rest and number < HELD_OUT_AT_MOST
+def _held_out_indices() -> range:
+    return range(0, HELD_OUT_EVERY * HELD_OUT_AT_MOST, HELD_OUT_EVERY)
 
 
 def _texts(

@@ -85,7 +85,7 @@ def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
         answers = other.predict_proba([document.text for document in documents])
         rows.append(compare(_name(name), other.task, answers, targets_of(documents, task)))
     if config.training is None:
-        return {"comparison": rows, "baseline": None, "counted": None, "training": None}
+        return {"comparison": rows, "baseline": None, "training": None}
     training = list(read_documents(config.training, config.reading, labelled=True))
     documents = list(_documents(config))
     characters = config.baseline == "characters"
@@ -95,7 +95,6 @@ def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
     return {
         "comparison": rows,
         "baseline": len(training),
-        "counted": config.baseline,
         "training": _name(config.training),
     }
 
