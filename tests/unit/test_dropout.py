@@ -54,6 +54,22 @@ def test_drops_the_share_asked_for(p: float) -> None:
     assert mask.mean().item() == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize(("p", "share"), [(1e-9, 0.0), (1 - 1e-9, 1.0)])
+def test_drops_hardly_anything_or_all_at_the_ends(p: float, share: float) -> None:
+    torch.manual_seed(0)
+    mask = weight_mask(torch.zeros(100, 101), p)
+    assert mask is not None
+    assert (mask == 0).double().mean().item() == pytest.approx(share, abs=1e-3)
+
+
+def test_masks_are_independent_of_one_another() -> None:
+    torch.manual_seed(0)
+    mask = weight_mask(torch.zeros(4_000, 8), 0.3)
+    assert mask is not None
+    correlations = torch.corrcoef(mask.T) - torch.eye(8)
+    assert correlations.abs().max().item() < 0.07  # 4 standard errors
+
+
 def test_apply_mask() -> None:
     values = torch.ones(2, 3, 4)
     assert apply_mask(values, None) is values

@@ -6,6 +6,9 @@ is to be rescaled in evaluation. `p` is within [0, 1). `None` stands for a mask 
 
 from __future__ import annotations
 
+from math import prod
+
+import torch
 from torch import Tensor
 
 
@@ -32,5 +35,16 @@ def apply_mask(values: Tensor, mask: Tensor | None) -> Tensor:
 def _mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor | None:
     if p == 0.0:
         return None
-    # Comparing uniform draws is three times as fast on a CPU as `bernoulli_`.
+    if like.device.type == "cpu":
+        return _kept(prod(shape), p).view(shape).to(like.dtype).mul_(1.0 / (1.0 - p))
     return like.detach().new_empty(shape).uniform_().ge_(p).div_(1.0 - p)
+
+
+def _kept(count: int, p: float) -> Tensor:
+    """Return so many Booleans on the CPU, false with probability `p` to 2^-16, at least that.
+
+    One draw of 64 bits decides four: half the time of `uniform_`, a sixth of that of `bernoulli_`.
+    """
+    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    dropped = max(1, round(p * 2**16))  # of the 2^16 values of an int16, from the lowest
+    return draws.view(torch.int16)[:count].gt(dropped - 1 - 2**15)
