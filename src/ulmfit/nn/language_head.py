@@ -99,9 +99,13 @@ class TiedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the kept gradients."""
-        kept = (None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors)
-        return (*kept, None, None)
+        """Scale the kept gradients, each laid out row by row."""
+
+        def scaled(gradient: Tensor) -> Tensor:
+            result = torch.empty_like(gradient, memory_format=torch.contiguous_format)
+            return torch.mul(gradient, scale.to(gradient.dtype), out=result)
+
+        return (*(None if g is None else scaled(g) for g in ctx.saved_tensors), None, None)
 
 
 def loss_and_gradients(
@@ -142,8 +146,8 @@ def loss_and_gradients(
             if summed is not None:
                 part = torch.cat([part, part.new_ones(len(part), BIAS_COLUMNS)], 1) * scored
                 summed += linear(part.T, slope.T)
-    of_weight = summed[:features].T.contiguous() if summed is not None and needed[1] else None
-    of_bias = summed[features].clone() if summed is not None and needed[2] else None
+    of_weight = summed[:features].T if summed is not None and needed[1] else None
+    of_bias = summed[features] if summed is not None and needed[2] else None
     return total, (of_hidden, of_weight, of_bias)
 
 
