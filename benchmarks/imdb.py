@@ -16,17 +16,17 @@ MEASURED = 5_000
 HELD_OUT = 2_000
 """Reviews of train that `--tune` measures on."""
 
-FEW_LABELS = recipe("few-labels")
+FEW_LABELS = recipe("few-labels", "auto")
 STAGE_TWO, STAGE_THREE = FEW_LABELS.language_model, FEW_LABELS.classifier
 SETTINGS = replace(
     FEW_LABELS,
     language_model=replace(
         STAGE_TWO,
-        dropout_multiplier=0.1,
+        dropout_multiplier=0.5,
         regularization=RegularizationConfig(alpha=0.0, beta=0.0),
         training=replace(
             STAGE_TWO.training,
-            epochs=1.5,
+            epochs=4.0,
             batch_size=32,
             optimizer=replace(
                 STAGE_TWO.training.optimizer, learning_rate=4e-3, discriminative_factor=1.0
@@ -40,10 +40,11 @@ SETTINGS = replace(
             optimizer=replace(STAGE_THREE.training.optimizer, learning_rate=6e-3),
         ),
     ),
-    self_training=SelfTrainingConfig(rounds=1, documents=2_500, epochs=1.0),
+    self_training=SelfTrainingConfig(rounds=2, documents=5_000, epochs=1.0),
 )
-"""Chosen on validation data alone, to fit into an hour and a half of two cores. One pass and a half
-over the reviews: too little to learn them by heart, so with little dropout.
+"""Chosen on validation data alone, to fit into an hour and a half of two cores. Four passes over the
+reviews begin to learn them by heart: with a dropout multiplier of 0.2 the training loss fell 0.3
+below that of held-out reviews.
 """
 
 
