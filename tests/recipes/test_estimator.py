@@ -342,30 +342,39 @@ def test_wrong_weights_are_named(weights: Any, make: Make) -> None:
 # Other libraries, as they are
 
 
+def label_with_a_word_that_tells(fitted: ULMFiTClassifier, text: str) -> str:
+    """Return what `text`, which has no word that tells, is not taken for: that has to be told."""
+    (taken_for,) = fitted.predict([text])
+    (other,) = set(CLASSES) - {taken_for}
+    return other
+
+
 def test_lime_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
     from lime.lime_text import LimeTextExplainer
 
+    text = "we saw the film in a small old room and it was"
+    label = label_with_a_word_that_tells(fitted, text)
+    index = fitted.classes_.tolist().index(label)
     explainer = LimeTextExplainer(class_names=fitted.classes_.tolist(), random_state=0)
     explained = explainer.explain_instance(
-        "we saw the film in a small old room and it was superb",
-        fitted.predict_proba,
-        num_samples=300,
+        f"{text} {CLASSES[label]}", fitted.predict_proba, labels=(index,), num_samples=300
     )
-    word, weight = max(explained.as_list(), key=lambda each: abs(each[1]))
-    assert word == "superb" and weight > 0.2
+    word, weight = max(explained.as_list(index), key=lambda each: abs(each[1]))
+    assert word == CLASSES[label] and weight > 0.2
 
 
 def test_shap_finds_the_word_that_tells(fitted: ULMFiTClassifier) -> None:
-    # Without its words a text is `bad` to this small model: only a good one has a word that tells.
     import shap
 
-    text = "the film was superb in a room"
+    label = label_with_a_word_that_tells(fitted, "the film was in a room")
+    text = f"the film was {CLASSES[label]} in a room"
     masker = shap.maskers.Text(r"\W+")
     explainer = shap.Explainer(fitted.predict_proba, masker, output_names=["bad", "good"], seed=0)
     (explained,) = explainer([text])
-    for_good = dict(zip(map(str.strip, explained.data), explained.values[:, 1], strict=True))
-    assert max(for_good, key=lambda word: for_good[word]) == "superb"
-    assert for_good["superb"] > 0.2
+    values = explained.values[:, fitted.classes_.tolist().index(label)]
+    for_label = dict(zip(map(str.strip, explained.data), values, strict=True))
+    assert max(for_label, key=lambda word: for_label[word]) == CLASSES[label]
+    assert for_label[CLASSES[label]] > 0.2
     np.testing.assert_allclose(
         explained.base_values + explained.values.sum(0),
         fitted.predict_proba([text])[0],
