@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from ulmfit.data.documents import (
     FULL_ROWS,
     LIKE,
     ChunkedBatch,
+    packed_spans,
     prediction_batches,
     restore_order,
     training_batches,
@@ -142,6 +143,57 @@ def test_example_of_the_module() -> None:
         [[11, 12], [4, 0], [13, 14]],
     ]
     assert [chunk.lengths.tolist() for chunk in batch] == [[3], [3, 3], [2, 1, 2]]
+
+
+@common
+@given(st.data())
+def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+    spans = np.array([data.draw(st.integers(length, max(lengths))) for length in lengths])
+    bptt, chunk_tokens = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 50))
+    documents = make_documents(lengths)
+    batch = ChunkedBatch(documents, bptt, spans, chunk_tokens)
+    read: list[list[int]] = [[] for _ in documents]
+    left = int(spans.max())
+    for chunk in batch:
+        alive, time = chunk.ids.shape
+        assert spans[batch.order[:alive]].tolist() == sorted(
+            (span for span in spans if span >= left), reverse=True
+        )
+        assert 0 < time <= max(bptt, chunk_tokens // alive)
+        for row in range(alive):
+            read[row].extend(chunk.ids[row, : chunk.lengths[row]])
+            assert (chunk.ids[row, chunk.lengths[row] :] == 0).all()
+            ended = len(read[row]) == len(documents[batch.order[row]])
+            assert ended or chunk.lengths[row] == time
+        left -= time
+    assert left == 0
+    for row, ids in zip(batch.order, read, strict=True):
+        np.testing.assert_array_equal(documents[row], ids)
+
+
+def cost_of(lengths: list[int], spans: npt.ArrayLike, chunk_cost: int) -> int:
+    return int(np.sum(spans) - sum(lengths)) + chunk_cost * len(np.unique(spans))
+
+
+@common
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 40))
+def test_spans_are_the_cheapest_of_all(lengths: list[int], chunk_cost: int) -> None:
+    spans = packed_spans(lengths, chunk_cost)
+    assert (spans >= lengths).all()
+    values = sorted(set(lengths))
+    costs = []
+    for kept in product([False, True], repeat=len(values) - 1):
+        joins = [value for value, keep in zip(values, [*kept, True], strict=True) if keep]
+        ways = [min(join for join in joins if join >= length) for length in lengths]
+        costs.append(cost_of(lengths, ways, chunk_cost))
+    assert cost_of(lengths, spans, chunk_cost) == min(costs)
+
+
+def test_documents_of_like_length_join_together() -> None:
+    assert packed_spans([300, 298, 120, 301, 0], 90).tolist() == [301, 301, 120, 301, 1]
+    assert packed_spans([300, 298, 301], 0).tolist() == [300, 298, 301]
+    assert packed_spans([], 90).shape == (0,)
 
 
 def test_chunks_can_be_asked_for_one_by_one() -> None:

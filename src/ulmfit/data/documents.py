@@ -3,7 +3,8 @@
 A batch's documents differ in length. Each is cut from its start into chunks of `bptt` tokens,
 the last one shorter, and the batch is aligned so that all documents *end* together: short ones
 join late, with a fresh state, and nothing is padded before the last chunk. With the longest
-first, the documents being read are always the first rows.
+first, the documents being read are always the first rows. In prediction, chunks are of any length
+and begin where padding and chunks together cost the least (`packed_spans`).
 
     bptt = 3, documents of 8, 4 and 2 tokens      chunk 0    chunk 1    chunk 2
                                                   a b c      d e f      g h .
@@ -111,12 +112,43 @@ def restore_order(order: npt.ArrayLike, values: npt.ArrayLike) -> npt.NDArray[An
     return restored
 
 
+def packed_spans(lengths: npt.ArrayLike, chunk_cost: int) -> Ints:
+    """Return how long before the end of a batch each document joins, for the least work.
+
+    Documents of like length join together, at the start of the longest, and the others are padded
+    at their end. A chunk begins wherever some join: fewer chunks, more padding. Of all ways to
+    share the lengths out, this is the one in which both together cost the least.
+
+    Args:
+        lengths: [documents], tokens of each document.
+        chunk_cost: tokens that could be read in the time that one more chunk costs.
+
+    Returns:
+        [documents], tokens; no fewer than the document has, and at least 1.
+    """
+    lengths = np.maximum(1, np.asarray(lengths, np.int64))
+    values, which, counts = np.unique(lengths, return_inverse=True, return_counts=True)
+    documents = np.concatenate([[0], np.cumsum(counts)])
+    tokens = np.concatenate([[0], np.cumsum(counts * values)])
+    # Of the k smallest values: the least cost, and where the last of their groups begins.
+    least, begins = np.zeros(len(values) + 1, np.int64), np.zeros(len(values) + 1, np.int64)
+    for k, longest in enumerate(values, start=1):
+        padding = longest * (documents[k] - documents[:k]) - (tokens[k] - tokens[:k])
+        begins[k] = np.argmin(least[:k] + padding)
+        least[k] = least[begins[k]] + padding[begins[k]] + chunk_cost
+    spans, end = np.empty_like(values), len(values)
+    while end > 0:
+        spans[begins[end] : end] = values[end - 1]
+        end = begins[end]
+    return spans[which]
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """At most `bptt` further tokens of the documents being read, the batch's first rows."""
+    """A few further tokens of the documents being read, the batch's first rows."""
 
     ids: Ints
-    """[alive, time]; padded on the right, in the last chunk only."""
+    """[alive, time]; padded on the right, where a document has ended."""
 
     lengths: Ints
     """[alive]: how many of a row's ids are real."""
@@ -127,22 +159,39 @@ class ChunkedBatch:
 
     Args:
         documents: ids [tokens] of each document, in the order the model reads them, at least one.
-        bptt: tokens of a chunk.
+        bptt: tokens of a chunk, at most.
+        spans: [documents], how many tokens before the batch's end each joins, no fewer than it
+            has; without them, the fewest that are whole chunks.
+        chunk_tokens: where few documents are being read, chunks are longer than `bptt`, up to this
+            many tokens of all of them together.
     """
 
     order: Ints
-    """[documents]: row i of the chunks is `documents[order[i]]`; longest first, by chunks."""
+    """[documents]: row i of the chunks is `documents[order[i]]`; the first to join come first."""
 
     count: int
     """Number of chunks."""
 
-    def __init__(self, documents: Sequence[npt.NDArray[Any]], bptt: int) -> None:
-        chunk_counts = np.array([max(1, -(-len(ids) // bptt)) for ids in documents])
-        self.order = np.argsort(-chunk_counts, kind="stable")
-        self.count = int(chunk_counts.max())
-        self.bptt = bptt
+    def __init__(
+        self,
+        documents: Sequence[npt.NDArray[Any]],
+        bptt: int,
+        spans: Ints | None = None,
+        chunk_tokens: int = 1,
+    ) -> None:
+        if spans is None:
+            spans = np.array([max(1, -(-len(ids) // bptt)) * bptt for ids in documents])
+        self.order = np.argsort(-spans, kind="stable")
         self._documents = [documents[i] for i in self.order]
-        self._late = self.count - chunk_counts[self.order]  # chunks before a row joins, ascending
+        length = spans.max()
+        self._joins = length - spans[self.order]  # tokens before a row joins, ascending
+        begins, joining = np.unique(self._joins, return_counts=True)
+        edges: list[int] = []
+        for begin, end, alive in zip(begins, [*begins[1:], length], joining.cumsum(), strict=True):
+            pieces = -(-(end - begin) // max(bptt, chunk_tokens // alive))
+            edges += range(begin, end, -(-(end - begin) // pieces))
+        self.count = len(edges)
+        self._edges = [*edges, length]
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -155,11 +204,11 @@ class ChunkedBatch:
     def __getitem__(self, step: int) -> Chunk:
         """Return chunk number `step`; below 0, counted from the end."""
         step = range(self.count)[step]
-        alive = int(np.searchsorted(self._late, step, side="right"))
-        begins = (step - self._late[:alive]) * self.bptt
+        begin, end = self._edges[step : step + 2]
+        alive = int(np.searchsorted(self._joins, begin, side="right"))
         rows = [
-            ids[begin : begin + self.bptt]
-            for ids, begin in zip(self._documents[:alive], begins, strict=True)
+            ids[begin - join : end - join]
+            for ids, join in zip(self._documents[:alive], self._joins[:alive], strict=True)
         ]
         lengths = np.array([len(row) for row in rows])
         padded = np.full((alive, lengths.max()), PAD_ID, np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ulmfit.config.artefact import Member
-from ulmfit.data.documents import ChunkedBatch, prediction_batches
+from ulmfit.data.documents import ChunkedBatch, packed_spans, prediction_batches
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
@@ -28,9 +28,11 @@ TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
 CHUNK_TOKENS = 4_096
-"""Tokens of a chunk, at least: each costs a new layout of the weights, as oneDNN wants them, which
-for a few rows of 70 tokens takes as long as reading them. Longer chunks of many rows would only
-have more padding (`benchmarks/LOG.md`)."""
+"""Tokens of a chunk, at least, where that many are left until another document joins."""
+
+CHUNK_COST = 90
+"""Tokens that two cores could read in the time that one more chunk costs them: oneDNN lays out the
+weights anew for each (`benchmarks/LOG.md`)."""
 
 Ids = NDArray[np.int64]
 
@@ -48,6 +50,12 @@ def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[T
         yield torch.from_numpy(chunk.ids).to(device), torch.from_numpy(chunk.lengths).to(device)
 
 
+def _packed(documents: Sequence[Ids], bptt: int) -> ChunkedBatch:
+    """Return a batch for prediction, with little padding and no more chunks than are worth it."""
+    spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
+    return ChunkedBatch(documents, bptt, spans, CHUNK_TOKENS)
+
+
 @torch.no_grad()
 def pool_documents(
     encoder: AWDLSTM,
@@ -63,9 +71,7 @@ def pool_documents(
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = ChunkedBatch(
-            [documents[i] for i in indices], max(bptt, CHUNK_TOKENS // len(indices))
-        )
+        batch = _packed([documents[i] for i in indices], bptt)
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(
@@ -100,7 +106,7 @@ def score_documents(
     network.eval()
     scores = np.zeros(len(documents))
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = ChunkedBatch([documents[i] for i in indices], bptt)
+        batch = _packed([documents[i] for i in indices], bptt)
         scores[indices[batch.order]] = _score_batch(network, batch)
     return scores
 

@@ -31,7 +31,7 @@ def read_document_batch(
     """Read a batch of documents and return its pooled outputs [batch, 3 * features].
 
     `chunks` gives `count` pairs of ids [alive, time] and lengths [alive], `alive` never less than
-    before and `batch_size` at last; only the last chunk has padding. They are taken one at a time.
+    before and `batch_size` at last; a row that has ended is padded. They are taken one at a time.
     Gradients flow into the last `gradient_chunks` (`None`: all), as one graph. All chunks are read
     with the same masks; in training, they are drawn here unless given.
 
