@@ -20,7 +20,7 @@ from ulmfit.errors import ConfigError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData
-from ulmfit.stages.self_training import self_labelled, sureness
+from ulmfit.stages.self_training import self_labelled, sureness, surest_of_each_label
 from ulmfit.stages.train import train
 
 from .conftest import made_up_reviews
@@ -90,6 +90,29 @@ def test_it_learns_from_what_it_labelled(
     ]
     batches = [part["batches"] for part in results.values()]
     assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
+
+
+def test_the_surest_are_kept_as_many_of_each_label_as_are_labelled() -> None:
+    weights = [0.6, 0.9, 0.7, 0.8, 0.99, 0.95]
+    found = [
+        Document(text=str(weight), label=label, where="", weight=weight)
+        for label in ("a", "b")
+        for weight in weights
+    ]
+    kept = surest_of_each_label(found, 0.5, {"a": 20, "b": 10})
+    assert [(each.label, each.weight) for each in kept] == [
+        *(("a", weight) for weight in (0.99, 0.95, 0.9, 0.8)),
+        *(("b", weight) for weight in (0.99, 0.95)),
+    ]
+    few = surest_of_each_label(found[5:], 1.0, {"a": 1, "b": 1, "c": 1})
+    assert [each.label for each in few] == ["a", "b", "b"]
+
+
+def test_a_share_of_what_is_labelled_is_learned_from(config: Callable[..., TrainConfig]) -> None:
+    settings = config(self_training={"rounds": 1, "epochs": 3.0, "share": 0.5})
+    results = read_config(train(settings, quiet=True)).run["train"]["results"]
+    batches = [part["batches"] for part in results.values()]
+    assert batches[:2] == [50, 50] and all(24 <= count <= 45 for count in batches[2:])
 
 
 def test_rows_without_a_label_are_as_a_file_of_their_own(

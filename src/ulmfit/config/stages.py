@@ -350,6 +350,11 @@ class SelfTrainingConfig:
     documents: Annotated[int, Field(ge=1)] = 10_000
     """Unlabelled documents that are labelled, at most; of more, so many are drawn."""
 
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of them that is learned from, the surest. Where each has one label, the labels have the
+    shares that they have among the labelled documents: a classifier that leans to one of them would
+    otherwise teach the next one to lean further."""
+
     epochs: Annotated[float, Field(gt=0.0)] = 3.0
     """Length of each round, in passes over all documents."""
 

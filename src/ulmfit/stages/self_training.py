@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +38,8 @@ def self_labelled(
 ) -> list[Document]:
     """Return unlabelled documents with what `classifier` decides of them, and how surely as weight.
 
-    Texts that are labelled, or held out, are left out. Of several processes the first one decides.
+    Texts that are labelled, or held out, are left out; of the others, the share asked for is kept.
+    Of several processes the first one decides.
     """
     documents = _drawn(config, {each.text for each in (*data.training, *data.validation)})
     texts = [document.text for document in documents]
@@ -46,10 +49,39 @@ def self_labelled(
         labels = decisions(classifier.task, answers)
         return list(zip(labels, sureness(classifier.task, answers).tolist(), strict=True))
 
-    return [
+    found = [
         replace(document, label=_as_label(label), weight=weight)
         for document, (label, weight) in zip(documents, processes.agreed(decided), strict=True)
     ]
+    share = config.self_training.share
+    if share == 1.0:
+        return found
+    if classifier.task.kind != "single_label":
+        return _surest(found, share * len(found))
+    return surest_of_each_label(found, share, Counter(each.label for each in data.training))
+
+
+def surest_of_each_label(
+    documents: Sequence[Document], share: float, labelled: Mapping[Any, int]
+) -> list[Document]:
+    """Return a share of the documents, those of the largest weight of each label.
+
+    Each label has the share that it has in the counts `labelled`, or all its documents if they are
+    fewer.
+    """
+    by_label: defaultdict[Any, list[Document]] = defaultdict(list)
+    for document in documents:
+        by_label[document.label].append(document)
+    in_all = share * len(documents) / sum(labelled.values())
+    return [
+        document
+        for label, count in labelled.items()
+        for document in _surest(by_label[label], in_all * count)
+    ]
+
+
+def _surest(documents: Sequence[Document], count: float) -> list[Document]:
+    return sorted(documents, key=lambda document: -document.weight)[: round(count)]
 
 
 def sureness(task: Task, answers: NDArray[Any]) -> NDArray[Any]:
