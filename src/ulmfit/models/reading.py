@@ -28,7 +28,7 @@ TOKEN_BUDGET = 32_768
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
 CHUNK_TOKENS = 4_096
-"""Tokens of a chunk, at least, where that many are left until another document joins."""
+"""Tokens of a chunk of few documents, at most; of many it has the BPTT length of each."""
 
 CHUNK_COST = 90
 """Tokens that two cores could read in the time that one more chunk costs them: oneDNN lays out the
@@ -66,8 +66,8 @@ def pool_documents(
 ) -> Iterator[tuple[Ids, Tensor]]:
     """Yield, batch by batch, indices of documents and their pooled outputs [batch, 3 * features].
 
-    `documents` are ids in the order the encoder reads them, in chunks of `bptt` tokens at least;
-    `precision` is that of its products.
+    `documents` are ids in the order the encoder reads them, in chunks of `bptt` tokens at most
+    (longer ones of few documents); `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):

@@ -4,8 +4,8 @@ A document is read in chunks of the BPTT length, the state carried from chunk to
 count in the pools, and gradients flow into the last ones: memory is bounded by that window, not by
 the document.
 
-The documents of a batch end together, in its last chunk. The longest come first, so the rows that
-are alive at a chunk are the first ones of the batch; shorter documents join later, at the end.
+The documents of a batch end together, but for padding. The longest come first, so the rows that are
+alive at a chunk are the first ones of the batch; shorter documents join later, at the end.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from heapq import nlargest
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_files
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
+
+_WEIGHT = attrgetter("weight")
 
 
 def check_self_training(config: TrainConfig) -> None:
@@ -57,7 +61,7 @@ def self_labelled(
     if share == 1.0:
         return found
     if classifier.task.kind != "single_label":
-        return _surest(found, share * len(found))
+        return nlargest(round(share * len(found)), found, key=_WEIGHT)
     return surest_of_each_label(found, share, Counter(each.label for each in data.training))
 
 
@@ -69,19 +73,14 @@ def surest_of_each_label(
     Each label has the share that it has in the counts `labelled`, or all its documents if they are
     fewer.
     """
-    by_label: defaultdict[Any, list[Document]] = defaultdict(list)
-    for document in documents:
-        by_label[document.label].append(document)
-    in_all = share * len(documents) / sum(labelled.values())
+    each = share * len(documents) / sum(labelled.values())
     return [
         document
         for label, count in labelled.items()
-        for document in _surest(by_label[label], in_all * count)
+        for document in nlargest(
+            round(each * count), (own for own in documents if own.label == label), key=_WEIGHT
+        )
     ]
-
-
-def _surest(documents: Sequence[Document], count: float) -> list[Document]:
-    return sorted(documents, key=lambda document: -document.weight)[: round(count)]
 
 
 def sureness(task: Task, answers: NDArray[Any]) -> NDArray[Any]:
