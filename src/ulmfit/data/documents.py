@@ -26,12 +26,6 @@ from ulmfit.text.tokenizer import PAD_ID
 
 LENGTH_NOISE = 0.1
 
-FULL_ROWS = 64
-"""Documents from which on a batch for prediction keeps the processor as busy as a larger one."""
-
-LIKE = 0.9
-"""Share of the longest document's length below which another waits for the next batch."""
-
 Ints = npt.NDArray[np.int64]
 
 
@@ -76,8 +70,6 @@ def training_batches(
 def prediction_batches(lengths: npt.ArrayLike, token_budget: int) -> list[Ints]:
     """Share the documents out over batches for prediction, longest first, each exactly once.
 
-    A batch of `FULL_ROWS` or more ends before a document that is much shorter than its longest.
-
     Args:
         lengths: [documents], tokens of each document.
         token_budget: documents times the longest one's tokens are at most this in a batch, unless
@@ -88,14 +80,11 @@ def prediction_batches(lengths: npt.ArrayLike, token_budget: int) -> list[Ints]:
     """
     lengths = np.asarray(lengths, np.int64)
     order = np.argsort(-lengths, kind="stable")
-    falling = -lengths[order]
     batches = []
     begin = 0
     while begin < len(order):
         longest = max(1, int(lengths[order[begin]]))
-        end_of_like = int(np.searchsorted(falling, -LIKE * longest, side="right"))
-        most = begin + max(1, token_budget // longest)
-        end = min(most, max(begin + FULL_ROWS, end_of_like))
+        end = begin + max(1, token_budget // longest)
         batches.append(order[begin:end])
         begin = end
     return batches
