@@ -158,7 +158,7 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
     Args:
         pretrained: folder, shipped name, or hub id of the language model to start from.
         recipe: name of a shipped recipe, such as `few-labels`, or a file of settings; without it,
-            the settings are the paper's.
+            the settings are the defaults of `ulmfit train`.
         directions: `forward`, `backward`, or `both`, whose probabilities are averaged.
         class_weight: `balanced`, or the weights of classes that are not to have 1, by label.
         settings: other settings of `ulmfit train`, nested as in a file; they replace the recipe's.
