@@ -152,7 +152,7 @@ def _leaf(hint: Any) -> Any:
 def _value(hint: Any, words: list[str]) -> Any:
     if not _takes_several(hint):
         return words[0]
-    if get_origin(hint) is tuple:
+    if any(get_origin(each) is tuple for each in (hint, *_alternatives(hint))):
         return words
     if words and all("=" in word for word in words):
         return dict(word.rsplit("=", 1) for word in words)

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ulmfit.config.data import ReadingConfig
-from ulmfit.config.settings import from_dict, overlaid, read_values
+from ulmfit.config.settings import check_part, from_dict, overlaid, read_values
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.answers import given_labels
 from ulmfit.data.sources import Document, read_documents
@@ -144,8 +144,12 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "language_model": {"training": {"seed": int(seed)}},
             "classifier": {"training": {"seed": int(seed)}, **classifier},
         }
-        values = overlaid(TrainConfig, read_values(self.recipe) if self.recipe else {}, settings)
-        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), type(self).__name__)
+        name = type(self).__name__
+        recipe = read_values(self.recipe) if self.recipe else {}
+        check_part(TrainConfig, recipe, str(self.recipe))
+        check_part(TrainConfig, settings, name)
+        values = overlaid(TrainConfig, recipe, settings)
+        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), name)
 
 
 class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]

@@ -284,6 +284,39 @@ def test_broken_bytes_are_refused_by_row(shell: Shell, classifier: Path) -> None
     np.testing.assert_allclose(probabilities(shell.rows()), right, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "given", "code", "message"),
+    [
+        (
+            "utf-16-le",
+            b"\x00\xd8a\x00",
+            3,
+            "standard input: does not decode as utf-16-le; give the",
+        ),
+        ("base64", b"a", 2, "setting 'reading.encoding': unknown encoding 'base64'; give one that"),
+    ],
+)
+def test_an_encoding_that_does_not_fit_is_named(
+    shell: Shell, classifier: Path, encoding: str, given: bytes, code: int, message: str
+) -> None:
+    command = ("predict", "--model", classifier, "--reading.encoding", encoding)
+    found, told = shell.error(*command, stdin=given)
+    assert found == code and told.startswith(message)
+
+
+def test_a_file_of_a_strange_name_is_answered(
+    shell: Shell, classifier: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "texts" / "yes"
+    folder.mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("a text")
+    output = tmp_path / "out.csv"
+    data = ("--data", tmp_path / "texts", "--output", output)
+    assert shell("predict", "--model", classifier, *data) == 0
+    (row,) = csv.DictReader(output.open(encoding="utf-8"))
+    assert row["row"] == f"{folder}/caf\ufffd.txt" and row["label"] in LABELS
+
+
 def test_standard_input_stays_open(shell: Shell, classifier: Path) -> None:
     shell("predict", "--model", classifier, stdin=b"a")
     assert not sys.stdin.closed and sys.stdin.read() == ""
@@ -413,6 +446,24 @@ def test_a_classifier_is_measured_as_scikit_learn_measures(
     assert all(label in shell.out for label in LABELS)
 
 
+def test_rows_without_a_label_are_left_out_of_what_is_measured(
+    shell: Shell, classifier: Path, tmp_path: Path
+) -> None:
+    labels = [LABELS[0], "", LABELS[1], LABELS[2], " "]
+    texts = [f"text {i}" for i in range(len(labels))]
+    table = write_csv(tmp_path / "table.csv", texts, labels)
+    having = [(text, label) for text, label in zip(texts, labels, strict=True) if label.strip()]
+    apart = write_csv(tmp_path / "apart.csv", *map(list, zip(*having, strict=True)))
+    found = []
+    for data in (table, apart):
+        output = tmp_path / "results.json"
+        command = ("evaluate", "--model", classifier, "--data", data, "--output", output)
+        assert shell(*command, "--reading.missing-label", "unlabelled") == 0
+        results = json.loads(output.read_text(encoding="utf-8"))
+        found.append({name: value for name, value in results.items() if name != "settings"})
+    assert found[0] == found[1] and found[0]["documents"] == 3
+
+
 def test_a_label_never_seen_in_training_is_named_at_its_row(
     shell: Shell, classifier: Path, tmp_path: Path
 ) -> None:
@@ -444,6 +495,19 @@ def test_every_token_of_the_text_is_scored_in_each_direction(
         words = sum(len(text.split()) for text in STRANGE)
         assert member["word_perplexity"] == pytest.approx(np.exp(nll / words))
         assert f"\n{member['member']} " in shell.out
+
+
+def test_of_two_members_of_a_direction_the_one_in_use_is_measured(
+    shell: Shell, language_model: Path, tmp_path: Path
+) -> None:
+    joined, data = tmp_path / "joined", write_csv(tmp_path / "text.csv", STRANGE)
+    assert shell("join", "--models", language_model, language_model, "--output", joined) == 0
+    measured = []
+    for model in (language_model, joined):
+        output = tmp_path / "results.json"
+        assert shell("evaluate", "--model", model, "--data", data, "--output", output) == 0
+        measured.append(json.loads(output.read_text())["members"])
+    assert measured[0] == measured[1]
 
 
 def test_a_measure_without_a_value_is_null(

@@ -321,6 +321,7 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({"settings": {"output": "x"}}, ["a", "b"], ["x", "y"], "leave it out, fit gives it"),
         ({"settings": {"directions": "both"}}, ["a"], ["x"], "it is a parameter of its own"),
         ({"settings": {"epochs": 3}}, ["a", "b"], ["x", "y"], "unknown setting 'epochs'"),
+        ({"settings": {"classifier": 5}}, ["a"], ["x"], "ULMFiTClassifier: setting 'classifier'"),
         ({"class_weight": {"z": 2.0}}, ["a", "b"], ["x", "y"], "label 'z' is none of"),
     ],
 )

@@ -44,5 +44,7 @@ def test_wrong_settings_are_named(
     command = ["find-lr", "--data", str(reviews), "--pretrained", str(tiny_model)]
     assert main([*command, "--lowest", "1", "--highest", "0.1"]) == 2
     assert "setting 'lowest': found 1, but 'highest' is 0.1" in capsys.readouterr().err
+    assert main([*command, "--language-model.training.threads", "2"]) == 2
+    assert "setting 'language_model.training.threads': found 2" in capsys.readouterr().err
     assert main([*command, "--output", str(tmp_path / "rates.jpg")]) == 2
     assert "let its name end in .png" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from ulmfit.data.sources import Document
 from ulmfit.errors import ConfigError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.classifier_training import LabelledData
+from ulmfit.stages.classifier_training import LabelledData, of_mean_weight_one
 from ulmfit.stages.self_training import self_labelled, sureness, surest_of_each_label
 from ulmfit.stages.train import train
 
@@ -106,6 +106,32 @@ def test_the_surest_are_kept_as_many_of_each_label_as_are_labelled() -> None:
     ]
     few = surest_of_each_label(found[5:], 1.0, {"a": 1, "b": 1, "c": 1})
     assert [each.label for each in few] == ["a", "b", "b"]
+
+
+def test_a_list_of_one_label_is_that_label(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "texts.csv", [(f"text {i}",) for i in range(40)], "text")
+    known = [Document("a text", ("long",), ""), Document("no text", ("short",), "")]
+    made = config(unlabelled=(path,), self_training={"rounds": 1, "share": 0.5})
+    found = self_labelled(made, FakeClassifier(), LabelledData(known, [], FakeClassifier.task))  # type: ignore[arg-type]
+    assert [document.label for document in found] == ["long"] * 10  # half of 40, none "short"
+
+
+def test_weights_of_any_scale_weigh_the_same_beside_what_is_labelled() -> None:
+    weighted = [Document("a", "x", "", weight=300.0), Document("b", "y", "", weight=100.0)]
+    assert [document.weight for document in of_mean_weight_one(weighted)] == [1.5, 0.5]
+    plain = [Document("a", "x", ""), Document("b", "y", "")]
+    assert of_mean_weight_one(plain) == plain
+
+
+def test_no_number_is_surer_than_another(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    rows = [(f"text {i}", f"{i}.5") for i in range(20)]
+    data = write(tmp_path / "numbers.csv", rows, "text", "label")
+    with pytest.raises(ConfigError, match=r"'self_training.share': found 0.5, but .* numbers"):
+        train(config(data=data, self_training={"rounds": 1, "share": 0.5}), quiet=True)
 
 
 def test_a_share_of_what_is_labelled_is_learned_from(config: Callable[..., TrainConfig]) -> None:

@@ -211,6 +211,15 @@ def test_either_type_of_a_setting_of_two(calls: list[tuple[Any, bool]]) -> None:
     assert calls[0][0].classifier.gradient_chunks == "auto"
 
 
+@pytest.mark.parametrize("names", ["toxic", "toxic rude", "a=1 b=2"])
+def test_one_name_or_several_where_there_may_be_none(
+    names: str, calls: list[tuple[Any, bool]]
+) -> None:
+    given = ["--reading.label-columns", *names.split()]
+    assert main(["train", *GIVEN["train"], *given]) == 0
+    assert calls[0][0].reading.label_columns == tuple(names.split())
+
+
 @pytest.mark.parametrize("prompt", ["-", "-5", "-x", "- an item", "a=b", "", "한국어 🙂", "\udcff"])
 def test_a_text_may_begin_with_a_dash(prompt: str, calls: list[tuple[Any, bool]]) -> None:
     assert main(["generate", "--model", "m", "--prompt", prompt, "--tokens", "3"]) == 0

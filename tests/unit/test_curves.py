@@ -36,6 +36,16 @@ def test_a_log_gives_a_curve_for_each_part(tmp_path: Path) -> None:
     ]
 
 
+def test_a_part_that_began_again_begins_its_curve_again(tmp_path: Path) -> None:
+    once, again = tmp_path / "once.log.jsonl", tmp_path / "again.log.jsonl"
+    written = RunLog(again, quiet=True)
+    written.write("started", part="classifier.forward", batches=40)
+    written.write("step", part="classifier.forward", batch=20, batches=40, loss=9.0)
+    assert read_log(log(again, ("classifier.forward",))) == read_log(
+        log(once, ("classifier.forward",))
+    )
+
+
 def test_several_runs_are_told_apart(tmp_path: Path) -> None:
     (found,) = read_log(log(tmp_path / "m.log.jsonl", ("classifier.backward",)), named=True)
     assert (found.name, found.kind) == ("m: classifier.backward", "classifier")

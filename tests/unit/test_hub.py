@@ -53,6 +53,13 @@ def test_documents_of_a_pattern_at_a_revision(
     assert not any("evil" in line or "test.txt" in line for line in asked)
 
 
+def test_a_pattern_over_folders_is_recorded_with_its_commit(
+    serve_hub: ServeHub, tmp_path: Path
+) -> None:
+    printed, _ = read("hf://datasets/me/texts/**/train-*.txt", serve_hub, tmp_path)
+    assert printed[-1] == f"hf://datasets/me/texts@{COMMIT}/**/train-*.txt"
+
+
 def test_a_file_that_was_altered_is_refused(serve_hub: ServeHub, tmp_path: Path) -> None:
     name = "hf://datasets/me/texts/raw/test.txt"
     assert read(name, serve_hub, tmp_path)[0][0] == repr("x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def shape_of(tokenizer: Tokenizer, hidden: int = 8) -> EncoderConfig:
     )
 
 
-def record(direction: str, seed: int = 0) -> dict[str, Any]:
+def record_of(direction: str, seed: int = 0) -> dict[str, Any]:
     return {
         "settings": {"directions": direction, "seed": seed},
         "data": ["text: a.csv"],
@@ -52,6 +53,7 @@ def classifier(
     task: Task = TASK,
     text: str = "some words to learn, here and there",
     hidden: int = 8,
+    record: Mapping[str, Any] = {},
     **more: Any,
 ) -> str:
     torch.manual_seed(seed)
@@ -59,7 +61,7 @@ def classifier(
     network = ClassifierNetwork(shape_of(tokenizer, hidden), Dropout(), HEAD, task.outputs)
     member = ClassifierMember(Member(direction=direction, prefix=direction, **more), network)
     model = TextClassifier([member], tokenizer, task, head=HEAD)
-    model.run = {"pretrain": record("both"), "train": record(direction, seed)}
+    model.run = {"pretrain": record_of("both"), "train": {**record_of(direction, seed), **record}}
     model.save_pretrained(folder)
     return str(folder)
 
@@ -94,6 +96,30 @@ def test_directions_of_one_run_have_one_record(tmp_path: Path) -> None:
     assert list(run) == ["pretrain", "train"]
     assert list(run["train"]["results"]) == ["classifier.forward", "classifier.backward"]
     assert run["train"]["settings"] == {"directions": "both", "seed": 0}
+
+
+@pytest.mark.parametrize("other", [{"data": ["text: b.csv"]}, {"machine": "b"}])
+def test_directions_of_unlike_runs_keep_their_records(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    names = [classifier(tmp_path / "f"), classifier(tmp_path / "b", "backward", record=other)]
+    assert main(["join", "--models", *names, "--output", str(tmp_path / "both")]) == 0
+    run = read_config(tmp_path / "both").run
+    assert run["train"] == record_of("forward") and run["train_2"] == {
+        **record_of("backward"),
+        **other,
+    }
+
+
+def test_records_of_conversions_are_kept(tmp_path: Path) -> None:
+    names = [language_model(tmp_path / d, d) for d in ("forward", "backward")]
+    for name in names:
+        model = LanguageModel.from_pretrained(name)
+        model.run = {"convert": {"data": [name]}}
+        model.save_pretrained(name, overwrite=True)
+    assert main(["join", "--models", *names, "--output", str(tmp_path / "both")]) == 0
+    run = read_config(tmp_path / "both").run
+    assert run == {"convert": {"data": [names[0]]}, "convert_2": {"data": [names[1]]}}
 
 
 def test_seeds_are_kept_apart(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ulmfit import __version__
 from ulmfit.config.data import ValidationConfig
-from ulmfit.config.stages import FinetuneConfig, PretrainConfig, TrainConfig
+from ulmfit.config.stages import CalibrateConfig, FinetuneConfig, PretrainConfig, TrainConfig
 from ulmfit.data.token_store import TokenStore
 from ulmfit.stages.record import describe_machine, describe_store, run_record
 
@@ -34,6 +34,11 @@ def test_settings_are_kept_without_folders(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(record)
     assert record["data"] == ["a line"] and record["results"] == {"part": {"loss": 1.0}}
     assert record["resolved"] == {"device": "cpu"} and len(record["date"]) == 10
+
+
+def test_a_model_is_kept_without_its_folder(tmp_path: Path) -> None:
+    config = CalibrateConfig(model=str(tmp_path), data=str(tmp_path / "a.csv"), output="b")
+    assert run_record(config, [], {}, {})["settings"]["model"] == tmp_path.name
 
 
 @pytest.mark.parametrize("name", ["wikipedia-en-small", "owner/name"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -262,6 +263,29 @@ def test_a_column_for_each_label(tmp_path: Path) -> None:
         read(path, label_columns=("toxic", "rub"))
     with pytest.raises(DataError, match="lists have no column 'toxic'"):
         read((["a"], ["b"]), label_columns=names)
+
+
+def test_a_column_for_a_single_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,toxic\na,0\nb,1\n")
+    assert [d.label for d in read(path, label_columns=("toxic",))] == [(), ("toxic",)]
+    with pytest.raises(DataError, match=r"no column 'rude'.*name it with --reading\.label-columns"):
+        read(path, label_columns=("rude",))
+    with pytest.raises(DataError, match="lists have no column 'toxic'"):
+        read((["a"], ["1"]), label_columns=("toxic",))
+
+
+def test_lists_have_no_columns_to_keep() -> None:
+    with pytest.raises(DataError, match="lists have no column 'id'"):
+        list(read_documents(["a"], READING, labelled=False, kept_columns=("id",)))
+
+
+def test_a_file_of_a_strange_name_is_a_document(tmp_path: Path) -> None:
+    folder = tmp_path / "texts" / "good"
+    folder.mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("a text")
+    (document,) = read_documents(tmp_path / "texts", READING, labelled=True)
+    assert document.where == f"{folder}/caf\ufffd.txt" and document.text == "a text"
 
 
 def test_extra_column(tmp_path: Path) -> None:

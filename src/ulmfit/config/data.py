@@ -20,7 +20,7 @@ class ReadingConfig:
     """Column that holds the label; labels are kept as strings. A list of them (JSON, Parquet)
     stands for a document with several labels, or none."""
 
-    label_columns: tuple[str, ...] | None = None
+    label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """In place of `label_column`, for documents with several labels: a column for each label, 1
     where it is there and 0 where it is not."""
 

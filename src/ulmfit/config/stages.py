@@ -353,7 +353,7 @@ class SelfTrainingConfig:
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of them that is learned from, the surest. Where each has one label, the labels have the
     shares that they have among the labelled documents: a classifier that leans to one of them would
-    otherwise teach the next one to lean further."""
+    otherwise teach the next one to lean further. Not for numbers."""
 
     epochs: Annotated[float, Field(gt=0.0)] = 3.0
     """Length of each round, in passes over all documents."""

@@ -57,7 +57,7 @@ class ScheduleConfig:
     (fastai: 0.75)."""
 
     ratio: Annotated[float, Field(ge=1.0)] = 32.0
-    """How much smaller the lowest rate is than the largest. Paper: 32."""
+    """How much smaller the lowest rate is than the largest; `one_cycle` has its own. Paper: 32."""
 
     cycles: Annotated[int, Field(ge=1, le=20)] = 3
     """Cosines of `warm_restarts`."""

@@ -37,8 +37,8 @@ def open_text(path: Path, encoding: str, newline: str) -> Iterator[io.TextIOWrap
     Raises `DataError` if the file is missing, unreadable, empty, binary or a damaged gzip file,
     `ConfigError` if the encoding is unknown.
     """
-    codec = _codec(encoding)
-    with _faults(path, encoding), _open_bytes(path) as raw:
+    codec = codec_of(encoding)
+    with faults(path, encoding), _open_bytes(path) as raw:
         head = raw.peek(_HEAD)[:_HEAD]
         if not head:
             raise DataError(f"{path}: the file is empty; check that it was written completely")
@@ -52,7 +52,7 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
 
     Raises `DataError` if the file is missing, unreadable, empty or a damaged gzip file.
     """
-    with _faults(path), tempfile.TemporaryFile() as unpacked, _open_bytes(path) as raw:
+    with faults(path), tempfile.TemporaryFile() as unpacked, _open_bytes(path) as raw:
         if not raw.peek(1):
             raise DataError(f"{path}: the file is empty; check that it was written completely")
         if isinstance(raw, gzip.GzipFile):
@@ -94,7 +94,11 @@ def _open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _codec(encoding: str) -> str:
+def codec_of(encoding: str) -> str:
+    """Return Python's name of a text encoding, its mark at the start taken off.
+
+    Raises `ConfigError` if it is unknown.
+    """
     try:
         codec = codecs.lookup(encoding).name
         "".encode(codec)  # refuses codecs that are no text encodings
@@ -119,8 +123,8 @@ def _refuse_binary(path: Path, head: bytes, codec: str) -> None:
 
 
 @contextmanager
-def _faults(path: Path, encoding: str = "") -> Iterator[None]:
-    """Turn what can go wrong with the file as a whole into a `DataError`."""
+def faults(path: Path | str, encoding: str = "") -> Iterator[None]:
+    """Turn what can go wrong with the file at `path` as a whole into a `DataError`."""
     try:
         yield
     except FileNotFoundError:

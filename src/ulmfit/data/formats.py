@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ulmfit.config.data import ReadingConfig
 from ulmfit.data.files import checked, open_binary, open_text
 from ulmfit.errors import DataError
+from ulmfit.text.unicode import replace_surrogates
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -39,7 +40,7 @@ class Row(NamedTuple):
     where: str
     texts: tuple[object, ...]
     label: object = None
-    """The cell of the label column; of several, a dictionary of their cells."""
+    """The cell of the label column; of a column for each label, a dictionary of their cells."""
 
     extra: object = None
     weight: object = None
@@ -51,8 +52,9 @@ class Columns:
     """The columns asked for."""
 
     texts: tuple[str, ...]
+    label: str | None = None
     labels: tuple[str, ...] = ()
-    """One column of labels, or a column of 0 and 1 for each label."""
+    """In place of one column of labels, a column of 0 and 1 for each of them."""
 
     extra: str | None = None
     weight: str | None = None
@@ -62,14 +64,16 @@ class Columns:
     @property
     def names(self) -> tuple[str, ...]:
         """Those of the texts, then what else is asked for, in the order of the fields."""
+        label = () if self.label is None else (self.label,)
         others = (name for name in (self.extra, self.weight) if name is not None)
-        return (*self.texts, *self.labels, *others, *self.kept)
+        return (*self.texts, *label, *self.labels, *others, *self.kept)
 
     def row(self, where: str, cells: Sequence[object]) -> Row:
         """Return `cells`, which are in the order of `names`, as a row."""
         rest = iter(cells[len(self.texts) :])
-        found = {name: next(rest) for name in self.labels}
-        label = found if len(found) > 1 else next(iter(found.values()), None)
+        label = None if self.label is None else next(rest)
+        if self.labels:
+            label = {name: next(rest) for name in self.labels}
         extra = next(rest) if self.extra is not None else None
         weight = next(rest) if self.weight is not None else None
         return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight, tuple(rest))
@@ -94,9 +98,9 @@ class Columns:
             return "--reading.weight-column"
         if name in self.kept:
             return "--keep"
-        if name not in self.labels:
-            return "--validation.column"
-        return "--reading.label-column" + "s" * (len(self.labels) > 1)
+        if name in self.labels:
+            return "--reading.label-columns"
+        return "--reading.label-column" if name == self.label else "--validation.column"
 
 
 def read_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
@@ -272,7 +276,7 @@ def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterat
     """
     if not path.is_dir():
         raise DataError(f"{path}: a file, not a folder; leave out --reading.format folder")
-    if len(columns.names) - len(columns.labels) > 1 or len(columns.labels) > 1:
+    if len(columns.names) - (columns.label is not None) > 1:
         raise DataError(
             f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"
@@ -288,7 +292,11 @@ def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterat
         if not documents or _visible(label, Path.is_dir):
             raise DataError(f"{label}: the folder of a class must hold documents, a file each")
         for document in documents:
-            yield Row(str(document), (_whole_text(document, reading.encoding),), label.name)
+            yield Row(
+                replace_surrogates(str(document)),
+                (_whole_text(document, reading.encoding),),
+                label.name,
+            )
 
 
 def _visible(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:

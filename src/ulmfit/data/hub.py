@@ -31,11 +31,8 @@ def hub_files(name: str) -> tuple[Path, ...]:
 
     Raises `DataError` if the name is wrong, the hub does not have it, or a file was altered.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
-        raise DataError(f"{name}: not a name on the hub; write hf://datasets/OWNER/NAME/PATH")
-    repository, revision, pattern = found.groups()
-    files = sorted(_download(name, repository, revision, pattern).glob(pattern))
+    *_, pattern = _parts(name)
+    files = sorted(_snapshot(name).glob(pattern))
     if not files:
         raise DataError(f"{name}: the data set has no file of this name or pattern")
     for file in files:
@@ -45,17 +42,25 @@ def hub_files(name: str) -> tuple[Path, ...]:
 
 def as_found(name: str) -> str:
     """Return `name` with the commit that it stood for in place of the revision."""
+    repository, _, pattern = _parts(name)
+    return f"{SCHEME}datasets/{repository}@{_snapshot(name).name}/{pattern}"
+
+
+def _parts(name: str) -> tuple[str, str | None, str]:
+    """Return the repository, the revision, if it is given, and the path or pattern."""
     found = _NAME.fullmatch(name)
-    assert found is not None
-    repository, _, pattern = found.groups()
-    depth = pattern.count("/") + 1
-    commit = hub_files(name)[0].parents[depth - 1].name
-    return f"{SCHEME}datasets/{repository}@{commit}/{pattern}"
+    if found is None:
+        raise DataError(f"{name}: not a name on the hub; write hf://datasets/OWNER/NAME/PATH")
+    repository, revision, pattern = found.groups()
+    return repository, revision, pattern
 
 
-def _download(name: str, repository: str, revision: str | None, pattern: str) -> Path:
+@cache
+def _snapshot(name: str) -> Path:
+    """Download the files and return the folder they are in, which is called by its commit."""
     from huggingface_hub import snapshot_download
 
+    repository, revision, pattern = _parts(name)
     try:
         folder = snapshot_download(
             repository, repo_type="dataset", revision=revision, allow_patterns=[pattern]

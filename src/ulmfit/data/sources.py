@@ -85,11 +85,12 @@ def read_documents(
     """
     unicode = unicode or UnicodeCheck(reading.strict)
     columns = Columns(
-        reading.text_columns,
-        (reading.label_columns or (reading.label_column,)) if labelled else (),
-        extra_column,
-        reading.weight_column if weighted else None,
-        kept_columns,
+        texts=reading.text_columns,
+        label=reading.label_column if labelled and reading.label_columns is None else None,
+        labels=(reading.label_columns or ()) if labelled else (),
+        extra=extra_column,
+        weight=reading.weight_column if weighted else None,
+        kept=kept_columns,
     )
     passed_over = labelled and _may_miss_labels(reading)
     for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
@@ -112,7 +113,7 @@ def read_without_label(
     if not _may_miss_labels(reading):
         return
     unicode = unicode or UnicodeCheck(reading.strict)
-    columns = Columns(reading.text_columns, (reading.label_column,))
+    columns = Columns(reading.text_columns, reading.label_column)
     for row in _rows(source, columns, reading):
         if _is_empty(row.label):
             yield Document(_as_document(row.texts, row.where, unicode), None, row.where)
@@ -164,8 +165,8 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
         return rows if reading.document_start is None else _joined(rows, columns, reading)
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
         return _frame_rows(source, columns)
-    several = columns.labels[0] if len(columns.labels) > 1 else None
-    if name := next(iter((several or columns.extra or columns.weight, *columns.kept)), None):
+    asked = (*columns.labels, columns.extra, columns.weight, *columns.kept)
+    if name := next(filter(None, asked), None):
         raise DataError(f"texts: lists have no column {name!r}; give a file or a data frame")
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str):
         return _pair_rows(*source)
@@ -174,7 +175,7 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
             f"found {type(source).__name__} where documents were expected; give a path, "
             "a list of texts, a pair (texts, labels) or a data frame"
         )
-    if columns.labels:
+    if columns.label is not None:
         raise DataError("texts: a list without labels; give a pair (texts, labels)")
     return _list_rows(source)
 
@@ -280,7 +281,7 @@ def _as_text(value: object, where: str) -> str:
 
 def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[str, ...]:
     """Return the label, or the labels of a document that may have several."""
-    if len(reading.label_columns or ()) > 1 and isinstance(value, Mapping):
+    if reading.label_columns is not None and isinstance(value, Mapping):
         return tuple(sorted(name for name, cell in value.items() if _is_true(cell, name, where)))
     if isinstance(value, list | tuple | set | np.ndarray):
         return tuple(sorted({_as_name(each, "label", where) for each in value}))

@@ -59,7 +59,7 @@ def make_task(
             f"setting 'classifier.range': found {list(bounds)}, but the labels are names; leave "
             "it out, or give --classifier.task number"
         )
-    names = sorted({name for document in documents for name in _names(document, kind)})
+    names = sorted({name for document in documents for name in label_names(document, kind)})
     if len(names) < (2 if kind == "single_label" else 1):
         found = f"the label {names[0]!r}" if names else "no label"
         needed = "two classes or more" if kind == "single_label" else "one label or more"
@@ -92,7 +92,9 @@ def targets_of(documents: Sequence[Document], task: Task) -> Targets:
     if task.kind == "number":
         return np.array([_checked_number(document) for document in documents], dtype=np.float64)
     index = {name: i for i, name in enumerate(task.labels)}
-    rows = [[_place(name, index, each) for name in _names(each, task.kind)] for each in documents]
+    rows = [
+        [_place(name, index, each) for name in label_names(each, task.kind)] for each in documents
+    ]
     if task.kind == "single_label":
         return np.array(rows, dtype=np.int64).reshape(-1)
     starts = np.cumsum([0, *map(len, rows)])
@@ -121,7 +123,7 @@ def strata(documents: Sequence[Document], kind: TaskKind) -> list[str]:
     """
     if kind == "number":
         return [""] * len(documents)
-    names = [_names(document, kind) for document in documents]
+    names = [label_names(document, kind) for document in documents]
     counts = Counter(name for several in names for name in several)
     return [min(several, key=lambda name: (counts[name], name), default="") for several in names]
 
@@ -163,7 +165,7 @@ def _range(
     return bounds
 
 
-def _names(document: Document, kind: TaskKind) -> tuple[str, ...]:
+def label_names(document: Document, kind: TaskKind) -> tuple[str, ...]:
     """Return the names of a document's labels: one, if the task has but one."""
     if document.label is None:
         raise DataError(f"{document.where}: no label; read the documents with their labels")

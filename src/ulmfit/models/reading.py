@@ -114,7 +114,7 @@ def score_documents(
 def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[np.float64]:
     """Return the negative log-likelihood of each row of a batch."""
     weight = network.encoder.embedding.weight
-    nll = torch.zeros(len(batch.order), dtype=torch.float64, device=weight.device)
+    nll = torch.zeros(len(batch.order), dtype=torch.float64)
     state = network.encoder.initial_state(0)
     before = torch.zeros(0, 1, weight.shape[1], device=weight.device)
     fresh = 0
@@ -126,17 +126,18 @@ def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[
         inputs = torch.cat([before, outputs[:, :-1]], dim=1)
         scored = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         scored[fresh:, 0] = False  # nothing stands before a document's first id
-        nll.index_add_(0, scored.nonzero()[:, 0], _losses(network, inputs[scored], ids[scored]))
+        losses = _losses(network, inputs[scored], ids[scored])
+        nll.index_add_(0, scored.nonzero()[:, 0].cpu(), losses.cpu().double())
         before, fresh = outputs[:, -1:], len(ids)
-    return nll.cpu().numpy()
+    return nll.numpy()
 
 
 def _losses(network: LanguageModelNetwork, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each position [positions], float64, some positions' logits at a time."""
+    """Return the loss of each position [positions], some positions' logits at a time."""
     weight, bias = network.encoder.embedding.weight, network.head.bias
     pieces = zip(torch.split(outputs, PIECE_ROWS), torch.split(targets, PIECE_ROWS), strict=True)
     losses = [
         cross_entropy_in_place(linear(part, weight, bias).float(), target)
         for part, target in pieces
     ]
-    return torch.cat(losses).double()
+    return torch.cat(losses)

@@ -7,7 +7,7 @@ inputs' shares of the gates. What is left for each time step is the recurrent pr
 that is laid out once for all of them.
 
 The equations are those of `torch.nn.LSTM`, its gates in the same order. Products and gates are in
-the dtype of the inputs; cells, and the gradients that go from step to step, in float32 at least.
+the dtype of the inputs; cells and their gradients in float32 at least.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,9 +102,12 @@ class ClassificationTask:
         order = ChunkedBatch(documents, batch.bptt).order
         pooled = self._pooled([documents[i] for i in order], batch.bptt)
         indices = batch.indices[order]
-        targets = torch.from_numpy(dense(self.training.targets[indices]))
+        targets = self._tensor(dense(self.training.targets[indices]))
+        weights = self.training.weights
         loss = self.objective.loss(
-            self.network(pooled), targets.to(self.device), self._sample_weights(indices)
+            self.network(pooled),
+            targets,
+            None if weights is None else self._tensor(weights[indices]),
         )
         return StepLoss(loss / processes.count(), sum(map(len, documents)))
 
@@ -133,10 +137,10 @@ class ClassificationTask:
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up nothing."""
 
-    def _sample_weights(self, indices: Ids) -> Tensor | None:
-        if self.training.weights is None:
-            return None
-        return torch.from_numpy(self.training.weights[indices]).to(self.device)
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        """Return values on the device, fractions in float32: some GPUs have no float64."""
+        tensor = torch.from_numpy(values)
+        return (tensor.float() if tensor.is_floating_point() else tensor).to(self.device)
 
     def _pooled(self, documents: list[Ids], bptt: int) -> Tensor:
         """Return the pooled outputs [documents, 3 * features]; the longest document comes first."""

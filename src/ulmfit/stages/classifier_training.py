@@ -67,7 +67,9 @@ class ClassifierTraining:
             self.settings.training, epochs=epochs, seed=self.settings.training.seed + number
         )
         settings = replace(self.settings, training=training)
-        return self._train(settings, data, lambda: [*data.training, *further()], f".{number}")
+        return self._train(
+            settings, data, lambda: [*of_mean_weight_one(data.training), *further()], f".{number}"
+        )
 
     def _train(
         self, settings: ClassifierStage, data: LabelledData, training: MakeDocuments, suffix: str
@@ -145,6 +147,12 @@ class ClassifierTraining:
         )
         chunks: int = self.run.resolve_once("gradient_chunks", lambda: at_hand)
         return chunks
+
+
+def of_mean_weight_one(documents: Sequence[Document]) -> list[Document]:
+    """Return the documents, their weights divided by the mean of all."""
+    mean = sum(document.weight for document in documents) / len(documents)
+    return [replace(document, weight=document.weight / mean) for document in documents]
 
 
 def _labelled_ids(documents: Sequence[Document], task: Task, model: LanguageModel) -> LabelledIds:

@@ -129,6 +129,8 @@ def _curves(events: Iterable[dict[str, Any]], prefix: str) -> list[Curve]:
     """Return a curve for each part that has points; a value that was not finite is left out."""
     found: dict[str, Curve] = {}
     for event in events:
+        if event["event"] == "started":  # once more, if it ended before its first checkpoint
+            found.pop(event["part"], None)
         if event["event"] not in ("step", "evaluation"):
             continue
         curve = found.setdefault(event["part"], Curve(prefix + event["part"]))

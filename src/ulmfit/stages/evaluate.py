@@ -76,7 +76,7 @@ def evaluate_classifier(
     model = TextClassifier.from_pretrained(config.model, device=device)
     targets = _targets(config, model.task)
     scores = scores_for(model.task)
-    for block in model.predict_blocks(_texts(config, unicode)):
+    for block in model.predict_blocks(_texts(config, unicode, labelled=True)):
         scores.add(targets[scores.documents : scores.documents + len(block)], block)
     return {"documents": scores.documents, **scores.results(), **scores.tables()}
 
@@ -84,20 +84,21 @@ def evaluate_classifier(
 def evaluate_language_models(
     config: EvaluateConfig, artefact: ArtefactConfig, device: torch.device, unicode: UnicodeCheck
 ) -> Results:
-    """Return the perplexities and bits per byte of each member; every token is scored once."""
+    """Return the perplexities and bits per byte of each direction; every token is scored once."""
     by_member: list[Results] = []
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        for member in artefact.members:
-            model = LanguageModel.from_pretrained(
-                config.model, direction=member.direction, device=device
-            )
+        for direction in dict.fromkeys(member.direction for member in artefact.members):
+            model = LanguageModel.from_pretrained(config.model, direction=direction, device=device)
             store = open_or_build(
-                lambda: _texts(config, unicode), "evaluated", model.tokenizer, Path(cache)
+                lambda: _texts(config, unicode, labelled=False),
+                "evaluated",
+                model.tokenizer,
+                Path(cache),
             )
             total = evaluate_language_model(model.network, model.member, model.bptt, store)
             by_member.append(
                 {
-                    "member": member.direction,
+                    "member": direction,
                     "perplexity": total.perplexity,
                     "word_perplexity": total.word_perplexity,
                     "bits_per_byte": total.bits_per_byte,
@@ -119,8 +120,8 @@ def _targets(config: EvaluateConfig, task: Task) -> Targets:
     )
 
 
-def _texts(config: EvaluateConfig, unicode: UnicodeCheck) -> Iterator[Text]:
-    documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
+def _texts(config: EvaluateConfig, unicode: UnicodeCheck, *, labelled: bool) -> Iterator[Text]:
+    documents = read_documents(config.data, config.reading, labelled=labelled, unicode=unicode)
     return (document.text for document in documents)
 
 

@@ -30,7 +30,8 @@ def find_rate(config: FindRateConfig, *, quiet: bool = False) -> str:
         test = _test(config, quiet)
         if len(test.rates) < FEWEST_POINTS:
             raise DataError(
-                f"{config.data}: the loss was finite for {len(test.rates)} steps only; lower "
+                f"{config.data}: the loss was finite, and below four times its lowest, for "
+                f"{len(test.rates)} steps only; lower "
                 "--lowest, or give other data"
             )
         if file is not None:

@@ -115,16 +115,29 @@ def _members(
 
 def _records(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the records of all models: those of two directions of one run as one."""
-    joined = {name: dict(record) for name, record in runs[0].items()}
+    joined = dict(runs[0])
     for run in runs[1:]:
         for stage, record in run.items():
-            there, results = joined.get(stage), record.get("results", {})
+            there = joined.get(stage)
             if there == record:
                 continue
-            if there is not None and not there.get("results", {}).keys() & results.keys():
-                there["results"] = {**there.get("results", {}), **results}
-                if there["settings"].get("directions") != record["settings"].get("directions"):
-                    there["settings"] = {**there["settings"], "directions": "both"}
+            if there is not None and _of_two_directions(there, record):
+                settings = {**record["settings"], "directions": "both"}
+                results = {**there["results"], **record["results"]}
+                joined[stage] = {**there, "settings": settings, "results": results}
             else:
                 joined = with_record(joined, stage, record)
     return joined
+
+
+def _of_two_directions(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Tell whether two records are of the same training, once forward and once backward."""
+    directions = [record.get("settings", {}).get("directions") for record in (first, second)]
+    return sorted(map(str, directions)) == ["backward", "forward"] and _but_direction(
+        first
+    ) == _but_direction(second)
+
+
+def _but_direction(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what two directions of the same training have in common."""
+    return {**record, "settings": {**record["settings"], "directions": None}, "results": None}

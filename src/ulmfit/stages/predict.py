@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -21,7 +20,7 @@ from ulmfit.config.artefact import Task
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.stages import PredictConfig
 from ulmfit.data.answers import decisions
-from ulmfit.data.files import checked
+from ulmfit.data.files import checked, codec_of, faults
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
@@ -125,10 +124,11 @@ def _standard_input(
     """Yield every line as a document."""
     stream = io.TextIOWrapper(sys.stdin.buffer, codec, errors="surrogateescape", newline="\n")
     try:
-        for number, line in enumerate(stream, 1):
-            where = f"standard input, row {number}"
-            text = checked(line.removesuffix("\n").removesuffix("\r"), where, reading.encoding)
-            yield Document(text=unicode.clean(text, where), label=None, where=where)
+        with faults("standard input", reading.encoding):
+            for number, line in enumerate(stream, 1):
+                where = f"standard input, row {number}"
+                text = checked(line.removesuffix("\n").removesuffix("\r"), where, reading.encoding)
+                yield Document(text=unicode.clean(text, where), label=None, where=where)
     finally:
         stream.detach()  # or standard input would be closed with it
 
@@ -140,13 +140,7 @@ def _codec_of_standard_input(reading: ReadingConfig) -> str:
             f"setting 'reading.format': found '{reading.format}', but standard input is text, "
             "a document a line; give a file with --data"
         )
-    try:
-        codec = codecs.lookup(reading.encoding).name
-    except LookupError:
-        raise ConfigError(
-            f"setting 'reading.encoding': unknown encoding '{reading.encoding}'"
-        ) from None
-    return "utf-8-sig" if codec == "utf-8" else codec
+    return codec_of(reading.encoding)
 
 
 def _names(document: Document) -> Names:

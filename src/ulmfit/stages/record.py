@@ -72,7 +72,7 @@ def _named(path: str) -> str:
 def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Return `settings` with every path cut to its last part, and without the ways of calling."""
     paths = {"texts", "validation", "data", "unlabelled", "path"}
-    models = {"tokenizer_folder", "pretrained"}
+    models = {"model", "tokenizer_folder", "pretrained"}
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if name in ("resume", "overwrite", "cache", "output"):

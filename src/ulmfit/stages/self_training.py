@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from heapq import nlargest
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +18,7 @@ from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.answers import decisions
 from ulmfit.data.sources import Document
+from ulmfit.data.targets import label_names
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData
@@ -28,9 +30,16 @@ from ulmfit.training import processes
 _WEIGHT = attrgetter("weight")
 
 
-def check_self_training(config: TrainConfig) -> None:
-    """Refuse rounds of self-training without documents for them."""
-    if config.self_training.rounds and not unlabelled_files(config):
+def check_self_training(config: TrainConfig, task: Task) -> None:
+    """Refuse rounds of self-training without documents for them, or the surest of numbers."""
+    if not config.self_training.rounds:
+        return
+    if config.self_training.share < 1 and task.kind == "number":
+        raise ConfigError(
+            f"setting 'self_training.share': found {config.self_training.share:g}, but the "
+            "documents are labelled with numbers, none surer than another; leave it out"
+        )
+    if not unlabelled_files(config):
         raise ConfigError(
             f"setting 'self_training.rounds': found {config.self_training.rounds}, but there are "
             "no documents to label; give --unlabelled"
@@ -62,7 +71,8 @@ def self_labelled(
         return found
     if classifier.task.kind != "single_label":
         return nlargest(round(share * len(found)), found, key=_WEIGHT)
-    return surest_of_each_label(found, share, Counter(each.label for each in data.training))
+    names = (label_names(document, "single_label") for document in data.training)
+    return surest_of_each_label(found, share, Counter(chain.from_iterable(names)))
 
 
 def surest_of_each_label(

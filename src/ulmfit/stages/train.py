@@ -45,11 +45,11 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
 
     Raises `UlmfitError` for wrong settings, bad data, or an output that is taken.
     """
-    _check_machine(config)
-    check_self_training(config)
+    check_machine(config)
     with processes.joined(), RunFolder(config, quiet) as run:
         machine = resolve_machine(run, config.classifier.training)
         data = read_labelled(config, run)
+        check_self_training(config, data.task)
         if unlabelled := unlabelled_fingerprint(config):
             run.check_unchanged("unlabelled text", unlabelled)
         models = load_for_training(run, config, settings=config.language_model)
@@ -83,7 +83,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         return run.output
 
 
-def _check_machine(config: TrainConfig) -> None:
+def check_machine(config: TrainConfig) -> None:
     """Refuse a machine for stage 2 alone: the whole run is on the classifier's."""
     for name in ("device", "precision", "threads"):
         given = getattr(config.language_model.training, name)

@@ -19,7 +19,7 @@ from ulmfit.stages.finetune import load_for_training
 from ulmfit.stages.language_modelling import Documents, LanguageModelTask, language_model_task
 from ulmfit.stages.machine import Machine, resolve_machine
 from ulmfit.stages.run_folder import RunFolder
-from ulmfit.stages.train import read_labelled, text_of
+from ulmfit.stages.train import check_machine, read_labelled, text_of
 from ulmfit.stages.unlabelled import unlabelled_fingerprint
 
 
@@ -74,6 +74,7 @@ def trial(config: TrialConfig, quiet: bool) -> Iterator[Trial]:
             language_model=config.language_model,
             classifier=config.classifier,
         )
+        check_machine(settings)
         with RunFolder(settings, quiet) as run:
             machine = resolve_machine(run, config.classifier.training)
             data = read_labelled(settings, run)

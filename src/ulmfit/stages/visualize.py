@@ -45,7 +45,7 @@ def _page(config: VisualizeConfig, unicode: UnicodeCheck) -> str:
     return render(
         TEMPLATE,
         {},
-        title=f"What {resolve(config.model).name} learned",
+        title=f"What {Path(config.model).name} learned",
         member=member.direction,
         documents=len(texts),
         data=Path(config.data).name,

@@ -116,7 +116,7 @@ class _TimedRun(TrainingRun):
     def _timed_parts(self) -> Iterator[None]:
         """Have the clock told when the encoder begins and ends, forward and back."""
         self.clock = Clock(self.device)
-        encoder: nn.Module = self.task.module.encoder  # type: ignore[assignment]
+        encoder: Any = self.task.module.encoder
 
         def begins(*_: object) -> None:
             self.clock.enter("encoder")
@@ -126,7 +126,11 @@ class _TimedRun(TrainingRun):
             if found[0].requires_grad:
                 found[0].register_hook(begins)  # type: ignore[no-untyped-call]
 
-        handles = [encoder.register_forward_pre_hook(begins), encoder.register_forward_hook(ends)]
+        handles = [
+            encoder.embedding.register_forward_pre_hook(begins),  # called before the encoder is
+            encoder.register_forward_pre_hook(begins),
+            encoder.register_forward_hook(ends),
+        ]
         try:
             yield
         finally:
