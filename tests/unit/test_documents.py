@@ -12,7 +12,6 @@ from ulmfit.data.documents import (
     ChunkedBatch,
     packed_spans,
     prediction_batches,
-    restore_order,
     training_batches,
 )
 from ulmfit.errors import ConfigError, DataError
@@ -89,16 +88,6 @@ def test_short_documents_in_a_large_batch_are_hardly_padded() -> None:
         batch = ChunkedBatch(documents, 70, packed_spans(lengths[indices], chunk_cost=90))
         read += sum(chunk.ids.size for chunk in batch)
     assert read < 1.02 * lengths.sum()
-
-
-@common
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=100))
-def test_restore_order_undoes_batching(lengths: list[int]) -> None:
-    order = np.concatenate(prediction_batches(lengths, 500))
-    rows = np.stack([np.array(lengths)[order], order], axis=1)
-    np.testing.assert_array_equal(
-        restore_order(order, rows), np.stack([lengths, np.arange(len(lengths))], axis=1)
-    )
 
 
 def make_documents(lengths: list[int]) -> list[npt.NDArray[np.uint16]]:

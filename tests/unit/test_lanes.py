@@ -88,7 +88,8 @@ def test_lanes_are_the_shuffled_corpus(
     stream = naive_stream(store, order, shape["direction"], shape["begin_mark"])
     kept = len(stream) - len(stream) % shape["batch_size"]
     np.testing.assert_array_equal(joined(windows).ravel(), stream[:kept])
-    assert sum(w.targets.size for w in windows) == lanes.tokens_per_epoch
+    expected = lanes.batch_size * (lanes.lane_length - 1)
+    assert sum(w.targets.size for w in windows) == expected
     assert lanes.window_count(epoch) == len(windows)
     assert [w.first for w in windows] == [True] + [False] * (len(windows) - 1)
     assert all(w.ids.dtype == w.targets.dtype == np.int64 for w in windows)
@@ -195,7 +196,7 @@ def test_documents_choose_a_part_of_the_store() -> None:
     )
     seen = set(joined(list(lanes.windows(0))).ravel())
     assert seen == {*store.document(1), *store.document(3)}
-    assert lanes.tokens_per_epoch == 13
+    assert lanes.batch_size * (lanes.lane_length - 1) == 13
 
 
 def test_begin_mark_of_a_reversed_document() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ulmfit.nn import language_head
+from ulmfit.nn.dropout import apply_mask
 from ulmfit.nn.language_head import (
     LanguageHead,
     TiedLoss,
@@ -188,13 +189,11 @@ def test_logits() -> None:
 def test_output_dropout_is_one_mask_over_time() -> None:
     head = LanguageHead(VOCAB, 0.5)
     raw = torch.ones(8, 6, 32)
-    dropped = head.drop(raw)
+    dropped = apply_mask(raw, head.draw_mask(len(raw), raw))
     assert set(dropped.flatten().tolist()) == {0.0, 2.0}
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
-    assert not torch.equal(dropped, head.drop(raw))
-    mask = torch.zeros(8, 1, 32)
-    assert head.drop(raw, mask).eq(0).all()
-    assert head.eval().drop(raw) is raw
+    assert not torch.equal(dropped, apply_mask(raw, head.draw_mask(len(raw), raw)))
+    assert head.eval().draw_mask(len(raw), raw) is None
 
 
 def test_ar_and_tar_by_hand() -> None:

@@ -19,14 +19,6 @@ def test_a_uniform_guess_has_its_choices_as_perplexity() -> None:
     assert total.bits_per_byte == approx(math.log2(50) / 4)
 
 
-def test_batches_count_by_their_tokens() -> None:
-    total = TokenLoss()
-    total.add(nll=1.0, tokens=1, text_bytes=3, words=1)
-    total.add(nll=18.0, tokens=9, text_bytes=37, words=4)
-    assert total == TokenLoss(nll=19.0, tokens=10, text_bytes=40, words=5)
-    assert total.perplexity == approx(math.exp(1.9))
-
-
 @given(st.integers(1, 5), st.floats(0.01, 8))
 def test_bits_per_byte_do_not_depend_on_the_cut_into_tokens(cut: int, nll: float) -> None:
     whole = TokenLoss(nll=nll, tokens=4, text_bytes=9, words=2)

@@ -128,8 +128,11 @@ def test_bins_of_reliability() -> None:
 
 def test_what_abstaining_leaves() -> None:
     stated, right = np.array([0.4, 0.6, 0.8, 0.9]), np.array([False, True, False, True])
-    points = coverage_curve(stated, right, np.array([0.0, 0.5, 0.85, 0.95]))
-    assert points == [
+    points = coverage_curve(stated, right)
+    assert [point["abstain_below"] for point in points] == [
+        *(0.0, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)  # none is left at 0.95
+    ]
+    assert [points[place] for place in (0, 1, 8)] == [
         {"abstain_below": 0.0, "coverage": 1.0, "accuracy": 0.5},
         {"abstain_below": 0.5, "coverage": 0.75, "accuracy": pytest.approx(2 / 3)},
         {"abstain_below": 0.85, "coverage": 0.25, "accuracy": 1.0},

@@ -25,6 +25,7 @@ from ulmfit.models.text_classifier import (
     ClassifierMember,
     TextClassifier,
 )
+from ulmfit.text import blocks as text_blocks
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 
@@ -147,7 +148,7 @@ def test_blocks_of_a_stream_are_what_a_list_gives(
     model: TextClassifier, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_classifier, "BLOCK_TEXTS", 7)
-    monkeypatch.setattr(text_classifier, "BLOCK_CHARACTERS", 400)
+    monkeypatch.setattr(text_blocks, "BLOCK_CHARACTERS", 400)
     blocks = list(model.predict_blocks(iter(TEXTS), token_budget=100))
     assert len(blocks) > len(TEXTS) / 7 and max(map(len, blocks)) == 7
     np.testing.assert_allclose(np.concatenate(blocks), alone, atol=1e-5)

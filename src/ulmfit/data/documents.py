@@ -90,17 +90,6 @@ def prediction_batches(lengths: npt.ArrayLike, token_budget: int) -> list[Ints]:
     return batches
 
 
-def restore_order(order: npt.ArrayLike, values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Undo a reordering: row i of `values` goes to row `order[i]` of the result.
-
-    For several batches, concatenate their indices and their values first.
-    """
-    values = np.asarray(values)
-    restored = np.empty_like(values)
-    restored[np.asarray(order, np.int64)] = values
-    return restored
-
-
 def packed_spans(lengths: npt.ArrayLike, chunk_cost: int) -> Ints:
     """Return how long before the end of a batch each document joins, for the least work.
 

@@ -123,11 +123,6 @@ class Lanes:
                 f"where each lane needs 2; {_remedy(total)}"
             )
 
-    @property
-    def tokens_per_epoch(self) -> int:
-        """Number of targets, the same in every epoch."""
-        return self.batch_size * (self.lane_length - 1)
-
     def window_count(self, epoch: int) -> int:
         """Return the number of windows of an epoch."""
         return len(self._edges(epoch)) - 1

@@ -28,16 +28,17 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from ulmfit.atomic import write_json
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import to_dict
 from ulmfit.data.sources import expand
 from ulmfit.errors import DataError
+from ulmfit.text.blocks import blocks_of
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import UnicodeCheck
 
 FORMAT_VERSION = 1
-BLOCK_CHARACTERS = 8_000_000
 COUNTED_AT_ONCE = 10_000_000
 NUMBER = np.dtype("<u8")
 
@@ -76,11 +77,6 @@ class TokenStore:
     def frequencies(self, vocab_size: int) -> npt.NDArray[np.int64]:
         """How often each id occurs, [vocab_size]."""
         return count_ids(self.tokens, vocab_size)
-
-    @property
-    def words(self) -> int:
-        """Whitespace-separated words of the whole text."""
-        return int(self.sizes[:, 1].sum())
 
 
 def count_ids(tokens: npt.NDArray[np.integer], vocab_size: int) -> npt.NDArray[np.int64]:
@@ -188,13 +184,13 @@ def _build(
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65_536 else "<u4")
     progress = _read_progress(building, dtype.itemsize)
     stream = iter(texts())
-    if _digest(islice(stream, progress.documents)) != progress.digest:
+    if fingerprint_texts(islice(stream, progress.documents)) != progress.digest:
         unicode.replaced, unicode.first = 0, None
         progress, stream = _Progress(), iter(texts())
     with _write_errors(building):
         building.mkdir(exist_ok=True)
-        _write_json(building / "progress.json", asdict(progress))
-    for block in _blocks(stream, batch_documents):
+        write_json(building / "progress.json", asdict(progress))
+    for block in blocks_of(stream, batch_documents):
         encoded = tokenizer.encode_batch(block)
         with _write_errors(building):
             progress = _append(building, progress, block, encoded, dtype)
@@ -222,19 +218,6 @@ def _read_progress(building: Path, token_bytes: int) -> _Progress:
     return _Progress()
 
 
-def _blocks(texts: Iterator[Text], documents: int) -> Iterator[list[Text]]:
-    block: list[Text] = []
-    characters = 0
-    for text in texts:
-        block.append(text)
-        characters += sum(map(len, columns_of(text)))
-        if len(block) >= documents or characters >= BLOCK_CHARACTERS:
-            yield block
-            block, characters = [], 0
-    if block:
-        yield block
-
-
 def _append(
     building: Path,
     progress: _Progress,
@@ -256,9 +239,9 @@ def _append(
             file.flush()
             os.fsync(file.fileno())
     done = _Progress(
-        progress.documents + len(block), int(ends[-1]), _digest(block, progress.digest)
+        progress.documents + len(block), int(ends[-1]), fingerprint_texts(block, progress.digest)
     )
-    _write_json(building / "progress.json", asdict(done))
+    write_json(building / "progress.json", asdict(done))
     return done
 
 
@@ -284,21 +267,11 @@ def _finish(
         "sha256": _sha256(building / "tokens.bin"),
         "unicode": [unicode.replaced, unicode.first],
     }
-    _write_json(building / "manifest.json", manifest)
+    write_json(building / "manifest.json", manifest)
     if folder.exists():  # a damaged store
         shutil.rmtree(folder)
     os.replace(building, folder)
     (folder / "progress.json").unlink(missing_ok=True)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Replace `path` at once, so that a reader finds the old content or the new."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 @contextmanager
@@ -318,8 +291,11 @@ def _size(text: Text) -> tuple[int, int]:
     return text_bytes, sum(len(column.split()) for column in columns)
 
 
-def _digest(texts: Iterable[Text], digest: str = "") -> str:
-    """Continue a running hash, which needs no more than its last value, over `texts`."""
+def fingerprint_texts(texts: Iterable[Text], digest: str = "") -> str:
+    """Return a hash of the content and order of `texts`, and of those that `digest` is the hash of.
+
+    A running hash needs no more than its last value.
+    """
     for text in texts:
         columns = [column.encode("utf-8", "surrogatepass") for column in columns_of(text)]
         # Lengths keep ("ab", "c") apart from ("a", "bc"); a plain text has no number of columns.
@@ -327,11 +303,6 @@ def _digest(texts: Iterable[Text], digest: str = "") -> str:
         shape = sizes if isinstance(text, str) else [len(columns), *sizes]
         digest = hashlib.sha256(b"".join([f"{digest}{shape}".encode(), *columns])).hexdigest()
     return digest
-
-
-def fingerprint_texts(texts: Iterable[Text]) -> str:
-    """Return a hash of the content and order of `texts`."""
-    return _digest(texts)
 
 
 def fingerprint_files(paths: Iterable[str | Path], reading: ReadingConfig) -> str:

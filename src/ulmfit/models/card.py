@@ -69,7 +69,7 @@ def _facts(config: ArtefactConfig) -> list[str]:
 def _results(results: dict[str, Any]) -> list[str]:
     """Return a table of the results that are single numbers, one column a part."""
     parts = {name: values for name, values in results.items() if isinstance(values, dict)}
-    names = list(dict.fromkeys(n for v in parts.values() for n, x in v.items() if _is_number(x)))
+    names = list(dict.fromkeys(n for v in parts.values() for n, x in v.items() if is_number(x)))
     if not names:
         return []
     header = ["", *parts]
@@ -78,9 +78,10 @@ def _results(results: dict[str, Any]) -> list[str]:
     return [*("| " + " | ".join(line) + " |" for line in lines), ""]
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a single number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.6g}" if _is_number(value) else ""
+    return f"{value:.6g}" if is_number(value) else ""

@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ulmfit.atomic import flush_folder
 from ulmfit.config.artefact import FORMAT_VERSION, ArtefactConfig, FileRecord, Kind
 from ulmfit.config.settings import from_dict, to_dict
 from ulmfit.errors import ArtefactError, BusyError, ConfigError
@@ -162,7 +163,7 @@ def _fill(folder: Path, config: ArtefactConfig, files: Mapping[str, Content], ca
     finite = json.loads(json.dumps(values), parse_constant=lambda _: None)
     _write_file(folder / CONFIG, _render(finite))
     read_config(folder)
-    _flush_folder(folder)
+    flush_folder(folder)
 
 
 def _write_file(path: Path, content: Content) -> FileRecord:
@@ -212,7 +213,7 @@ def _swap(partial: Path, folder: Path) -> None:
     if folder.exists():
         os.replace(folder, _aside(folder))
     os.replace(partial, folder)
-    _flush_folder(folder.parent)
+    flush_folder(folder.parent)
     shutil.rmtree(_aside(folder), ignore_errors=True)
 
 
@@ -243,16 +244,6 @@ def _locked(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise BusyError(f"{folder}: another process is writing it; try again later") from None
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the names in `folder` lasting; only POSIX opens a folder for this."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # Finding

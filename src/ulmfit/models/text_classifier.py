@@ -23,15 +23,15 @@ from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
+from ulmfit.text.blocks import blocks_of
 from ulmfit.text.tokenizer import Tokenizer
-from ulmfit.text.types import Text, columns_of
+from ulmfit.text.types import Text
 from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from ulmfit.explain.explanation import Explanation
 
 BLOCK_TEXTS = 2_048
-BLOCK_CHARACTERS = 8_000_000
 BLOCK_ANSWERS = 4_000_000
 """A stream of texts is predicted in blocks of at most so many texts, so many probabilities and,
 about, so many characters."""
@@ -169,7 +169,7 @@ class TextClassifier:
 
         Memory does not grow with the number of texts.
         """
-        for block in _blocks(_checked(texts), self.block_texts):
+        for block in blocks_of(_checked(texts), self.block_texts):
             ids = self.tokenizer.encode_batch(block)
             yield self.answers_of(ids, token_budget=token_budget).astype(np.float32)
 
@@ -275,17 +275,3 @@ def _checked(texts: Iterable[Text]) -> Iterator[Text]:
                 "give a string, or a tuple of one for each text column"
             )
         yield text
-
-
-def _blocks(texts: Iterable[Text], most: int) -> Iterator[list[Text]]:
-    """Cut a stream of texts into lists of bounded size."""
-    block: list[Text] = []
-    characters = 0
-    for text in texts:
-        block.append(text)
-        characters += sum(map(len, columns_of(text)))
-        if len(block) == most or characters >= BLOCK_CHARACTERS:
-            yield block
-            block, characters = [], 0
-    if block:
-        yield block

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ulmfit.nn.dropout import apply_mask, variational_mask
+from ulmfit.nn.dropout import variational_mask
 from ulmfit.nn.products import linear
 
 IGNORED = -100
@@ -40,13 +40,6 @@ class LanguageHead(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-
-    def drop(self, raw: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the outputs `raw` [batch, time, features], some features dropped at all times.
-
-        In training a mask [batch, 1, features] is drawn unless given.
-        """
-        return apply_mask(raw, self.draw_mask(len(raw), raw) if mask is None else mask)
 
     def draw_mask(self, batch_size: int, raw: Tensor) -> Tensor | None:
         """Draw a mask [batch_size, 1, features] for outputs like `raw`; `None` in evaluation."""

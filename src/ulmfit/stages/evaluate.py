@@ -22,6 +22,7 @@ from ulmfit.data.sources import read_documents
 from ulmfit.data.targets import Targets, targets_of
 from ulmfit.data.token_store import open_or_build
 from ulmfit.errors import ArtefactError
+from ulmfit.models.card import is_number
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
@@ -127,7 +128,7 @@ def _texts(config: EvaluateConfig, unicode: UnicodeCheck, *, labelled: bool) -> 
 
 def table(results: Results) -> str:
     """Return results for people: the single numbers, then a row for each class or member."""
-    single = {name: value for name, value in results.items() if _is_number(value)}
+    single = {name: value for name, value in results.items() if is_number(value)}
     width = max(map(len, single)) + 2
     lines = [f"{name:<{width}}{_shown(value)}" for name, value in single.items()]
     for rows in results.values():
@@ -152,10 +153,6 @@ def _shown(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 def _write(file: TextIO, config: EvaluateConfig, results: Results) -> None:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.config.stages import InspectConfig
-from ulmfit.models.card import describe_task
+from ulmfit.models.card import describe_task, is_number
 from ulmfit.models.folder import CARD, CONFIG, WEIGHTS, read_config, resolve
 
 
@@ -86,8 +86,4 @@ def _runs(artefact: ArtefactConfig) -> Iterator[tuple[str, str]]:
 
 def _numbers(values: Any) -> str:
     pairs = values.items() if isinstance(values, dict) else ()
-    return ", ".join(f"{name} {value:.6g}" for name, value in pairs if _is_number(value))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return ", ".join(f"{name} {value:.6g}" for name, value in pairs if is_number(value))

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from ulmfit.atomic import write_json
 from ulmfit.config.settings import default_values, to_dict
 from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
@@ -138,7 +139,7 @@ class RunFolder:
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if name not in values:
             values[name] = resolve()
-            _write_atomically(path, values)
+            write_json(path, values)
         return values[name]
 
     def check_unchanged(self, name: str, fingerprint: str) -> None:
@@ -207,7 +208,7 @@ class RunFolder:
                 )
             self.remove()
         self.path.mkdir(parents=True)
-        _write_atomically(settings, wanted)
+        write_json(settings, wanted)
 
     def _can_go_on(self, error: BaseException) -> bool:
         """Tell whether there is anything that `--resume` would spare.
@@ -272,15 +273,3 @@ def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         for key, inner in values.items()
         for name, value in _flatten(inner, f"{prefix}.{key}" if prefix else key).items()
     }
-
-
-def _write_atomically(path: Path, values: dict[str, Any]) -> None:
-    with _temporary(path).open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(_temporary(path), path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + TEMPORARY)

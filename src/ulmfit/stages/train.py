@@ -50,10 +50,10 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         machine = resolve_machine(run, config.classifier.training)
         data = read_labelled(config, run)
         check_self_training(config, data.task)
-        if unlabelled := unlabelled_fingerprint(config):
-            run.check_unchanged("unlabelled text", unlabelled)
+        if fingerprint := unlabelled_fingerprint(config):
+            run.check_unchanged("unlabelled text", fingerprint)
         models = load_for_training(run, config, settings=config.language_model)
-        text = text_of(config, data, unlabelled, models[0].tokenizer, run)
+        text = text_of(config, data, fingerprint, models[0].tokenizer, run)
         results: dict[str, Any] = {}
         for model in models:
             model.network.to(machine.device)
@@ -166,14 +166,14 @@ def _weighted_text(document: Document) -> Text:
 def text_of(
     config: TrainConfig,
     data: LabelledData,
-    unlabelled: str,
+    fingerprint: str,
     tokenizer: Tokenizer,
     run: RunFolder,
 ) -> tuple[Documents, Documents | None] | None:
     """Return the text of stage 2 and the text to measure perplexity on; None if it is skipped.
 
     Held out are the labelled validation documents and a few of the unlabelled ones, whose files
-    have the fingerprint `unlabelled`.
+    have this fingerprint.
     """
     if config.language_model.skip:
         return None
@@ -184,8 +184,8 @@ def text_of(
         yield from labelled
         yield from (document.text for document in unlabelled_documents(config, unicode))
 
-    fingerprint = fingerprint_texts(labelled) + unlabelled
-    store = open_or_build(texts, fingerprint, tokenizer, Path(config.cache), unicode=unicode)
+    both = fingerprint_texts(labelled) + fingerprint
+    store = open_or_build(texts, both, tokenizer, Path(config.cache), unicode=unicode)
     run.log.warn(unicode.report())
     run.log.say(
         f"the language model reads {len(store):,} documents, {len(store) - len(labelled):,} of "

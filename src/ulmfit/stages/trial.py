@@ -50,8 +50,8 @@ class Trial:
         """The text of stage 2, and what is held out of it."""
         stage = replace(self.settings.language_model, skip=False)
         settings = replace(self.settings, language_model=stage)
-        unlabelled = unlabelled_fingerprint(settings)
-        found = text_of(settings, self.data, unlabelled, self.model.tokenizer, self.run)
+        fingerprint = unlabelled_fingerprint(settings)
+        found = text_of(settings, self.data, fingerprint, self.model.tokenizer, self.run)
         assert found is not None  # only `skip` leaves it out
         return found
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ulmfit.atomic import flush_folder
 from ulmfit.errors import ResumeError, UlmfitError
 
 
@@ -39,7 +40,7 @@ def save_checkpoint(
         save_file(own, temporary, metadata={"state": text})
         _flush(temporary)
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise UlmfitError(
@@ -127,13 +128,3 @@ def _flush(path: Path) -> None:
     """Wait until the file's bytes are on the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until the folder's names are on the disk, where the system can say so."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -85,6 +86,12 @@ class Task(Protocol):
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         """Take up the state that `carried` returned."""
+
+
+def endless_batches(task: Task) -> Iterator[Any]:
+    """Yield the task's batches, epoch after epoch."""
+    for epoch in count():
+        yield from task.batches(epoch, 0)
 
 
 @dataclass

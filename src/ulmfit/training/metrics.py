@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer[Any]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class TokenLoss:
     """A language model's loss, summed over tokens, never averaged over batches.
 
@@ -32,13 +32,6 @@ class TokenLoss:
 
     words: int = 0
     """Words of that text, separated by white space."""
-
-    def add(self, nll: float, tokens: int, text_bytes: int = 0, words: int = 0) -> None:
-        """Add the sums of further text."""
-        self.nll += nll
-        self.tokens += tokens
-        self.text_bytes += text_bytes
-        self.words += words
 
     @property
     def loss(self) -> float:

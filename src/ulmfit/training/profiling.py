@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from ulmfit.config.training import TrainingConfig
 from ulmfit.nn.products import linear
 from ulmfit.training.device import Precision
 from ulmfit.training.log import RunLog
-from ulmfit.training.loop import Task, TrainingRun
+from ulmfit.training.loop import Task, TrainingRun, endless_batches
 from ulmfit.training.unfreezing import unfreezing_plan
 
 PARTS = ("data", "encoder", "head", "optimizer")
@@ -84,7 +83,7 @@ class _TimedRun(TrainingRun):
     def steps(self, trainable: tuple[int, ...], steps: int) -> StepProfile:
         """Take `steps` steps with the layer groups `trainable`; time them after a few others."""
         place = replace(self.plan.at(0), trainable=trainable, step_batches=1)
-        batches = self._endless()
+        batches = endless_batches(self.task)
         with self._timed_parts():
             for step in range(WARM_UP_STEPS + steps):
                 if step == WARM_UP_STEPS:
@@ -107,10 +106,6 @@ class _TimedRun(TrainingRun):
         began = time.perf_counter()
         self.measure()
         return time.perf_counter() - began if self.progress.history else 0.0
-
-    def _endless(self) -> Iterator[Any]:
-        for epoch in count():
-            yield from self.task.batches(epoch, 0)
 
     @contextmanager
     def _timed_parts(self) -> Iterator[None]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
-from typing import Any
+from itertools import pairwise
 
 import torch
 
 from ulmfit.config.training import OptimizerConfig
 from ulmfit.training.device import Precision, autocast
-from ulmfit.training.loop import Task
+from ulmfit.training.loop import Task, endless_batches
 from ulmfit.training.optimizers import build_optimizer, set_rates, set_trainable
 
 SMOOTHING = 0.9
@@ -65,7 +64,7 @@ def find_rates(
     mean = 0.0
     rates: list[float] = []
     losses: list[float] = []
-    for step, batch in zip(range(steps), _endless(task), strict=False):
+    for step, batch in zip(range(steps), endless_batches(task), strict=False):
         rate = lowest * (highest / lowest) ** (step / max(steps - 1, 1))
         task.module.train()
         with autocast(precision, device):
@@ -86,8 +85,3 @@ def _step(optimizer: torch.optim.Optimizer, trained: Sequence[torch.Tensor], rat
     if all(p.grad is None or bool(p.grad.isfinite().all()) for p in trained):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def _endless(task: Task) -> Iterator[Any]:
-    for epoch in count():
-        yield from task.batches(epoch, 0)

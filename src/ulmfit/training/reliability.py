@@ -49,18 +49,14 @@ class Reliability:
         ]
 
 
-def coverage_curve(
-    stated: NDArray[Any], right: NDArray[Any], thresholds: NDArray[Any] | None = None
-) -> list[dict[str, float]]:
+def coverage_curve(stated: NDArray[Any], right: NDArray[Any]) -> list[dict[str, float]]:
     """Return what is left, and how much of it is right, if answers below a threshold are withheld.
 
-    `stated` and `right` are [documents]; thresholds by default 0, 0.5, 0.55, ... 0.95, 0.99. A
-    point without answers left is left out.
+    `stated` and `right` are [documents]; thresholds are 0, 0.5, 0.55, ... 0.95, 0.99. A point
+    without answers left is left out.
     """
-    if thresholds is None:
-        thresholds = np.array([0.0, *np.arange(0.5, 0.951, 0.05).round(2), 0.99])
     points = []
-    for threshold in thresholds:
+    for threshold in (0.0, *np.arange(0.5, 0.951, 0.05).round(2), 0.99):
         kept = stated >= threshold
         if kept.any():
             points.append(
