@@ -27,7 +27,7 @@ def experiment(options: Namespace) -> Experiment:
     return Experiment(
         name=f"banking77-{options.labels}",
         settings=chosen_settings(SETTINGS, options),
-        text=train.texts,
+        text=labelled.texts,
         held_out=0.05,
         draw=draw,
         measured=measured,

@@ -15,12 +15,13 @@ from typing import Any
 
 import imdb
 import numpy as np
-from common import RUNS, Labelled, parse, parser, read_labelled, read_texts, write_labelled
+from common import RUNS, Labelled, digest, parse, parser, read_labelled, read_texts, write_labelled
 from common import write_result as write
-from experiment import Experiment, shared_language_model
+from experiment import Experiment, model_digest, shared_language_model
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.data import ValidationConfig
+from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import SelfTrainingConfig, TrainConfig
 from ulmfit.data.answers import tempered
 from ulmfit.models.text_classifier import TextClassifier
@@ -64,7 +65,8 @@ def experiment(name: str, options: Namespace) -> Experiment:
 
 def trained(made: Experiment) -> Path:
     """Return the folder of the classifier, trained if it is not there yet."""
-    folder = RUNS / f"{made.name}-{made.settings.directions}"
+    what = [to_dict(made.settings), model_digest(made.settings.pretrained)]
+    folder = RUNS / f"{made.name}-{made.settings.directions}-{digest(what)}"
     if not folder.exists():
         language_model, _ = shared_language_model(made)
         config: TrainConfig = replace(

@@ -2,8 +2,8 @@
 
 All in bits per byte of the same text, `wikipedia-en/test.parquet`: the model in each direction,
 `xz -9` on the bytes, and a 5-gram model with modified Kneser-Ney smoothing (Heafield et al. 2013)
-of the same pieces, estimated on as many tokens of the same corpus as the language model was trained
-on. The latter is KenLM's: give the folder of its programs `lmplz` and `query` with `--kenlm`.
+of the same pieces, estimated on the whole corpus once. The latter is KenLM's: give the folder of
+its programs `lmplz` and `query` with `--kenlm`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from common import (
     write_result,
     write_texts,
 )
+from experiment import model_digest
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.settings import from_dict
@@ -44,6 +45,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "unweighted": {},
     "balanced": {"class_weights": "balanced"},
     "focal, gamma 2": {"focal_gamma": 2.0},
+}
+STAGE_TWO = {
+    "sampled_words": 3000,
+    "training": {"epochs": 2.0, "batch_size": 16, "threads": 1},
 }
 TRAINING = {"epochs": 8.0, "batch_size": 32, "threads": 1}
 DONE = RUNS / "imbalance.jsonl"
@@ -66,17 +71,21 @@ def draw(messages: Labelled, seed: int) -> tuple[Labelled, Labelled, Labelled]:
     )
 
 
+def pretrained() -> str:
+    """Return a hash of the model that all begins with."""
+    return model_digest("wikipedia-en-small")
+
+
 def language_model(messages: Labelled, options: Namespace) -> Path:
     """Return the folder of the language model that has read all messages; made once."""
-    folder = RUNS / f"language-model-sms-{options.direction}"
+    folder = RUNS / f"language-model-sms-{options.direction}-{digest([STAGE_TWO, pretrained()])}"
     if not folder.exists():
         values = {
+            **STAGE_TWO,
             "texts": [str(write_texts(RUNS / "text" / "sms.jsonl", messages.texts))],
             "output": str(folder),
             "cache": str(RUNS / "cache"),
             "directions": options.direction,
-            "sampled_words": 3000,
-            "training": {"epochs": 2.0, "batch_size": 16, "threads": 1},
             "resume": folder.with_name(folder.name + ".run").exists(),
         }
         finetune(from_dict(FinetuneConfig, values, "imbalance"))
@@ -95,7 +104,7 @@ def macro_f1(classifier: TextClassifier, measured: Labelled) -> float:
 def run(messages: Labelled, seed: int, way: str, options: Namespace) -> dict[str, Any]:
     """Train on one draw in one way and measure."""
     labelled, rare, common = draw(messages, seed)
-    folder = RUNS / f"imbalance-{digest([way, seed])}"
+    folder = RUNS / f"imbalance-{digest([way, seed, TRAINING])}"
     values = {
         "data": str(write_labelled(RUNS / "labelled" / f"{folder.name}.jsonl", labelled)),
         "output": str(folder),
@@ -121,10 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--direction", choices=["forward", "backward"], default="forward")
     parsed = parse(options, arguments)
     messages = read_labelled(parsed.data / "sms-spam" / "messages.csv")
-    rows = []
+    rows, settings = [], digest([WAYS, STAGE_TWO, TRAINING, pretrained()])
     for seed in parsed.seeds:
         for way in WAYS:
-            key = {"seed": seed, "way": way, "direction": parsed.direction}
+            key = {"seed": seed, "way": way, "direction": parsed.direction, "settings": settings}
             found = next((r for r in read_lines(DONE) if key.items() <= r.items()), None)
             if found is None:
                 found = {**key, **run(messages, seed, way, parsed)}

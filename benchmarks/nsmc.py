@@ -36,7 +36,7 @@ def experiment(options: Namespace) -> Experiment:
     return Experiment(
         name=f"nsmc-{options.labels}",
         settings=chosen_settings(SETTINGS, options),
-        text=train.texts,
+        text=labelled.texts,
         held_out=0.02,
         draw=draw,
         measured=measured,

@@ -74,8 +74,9 @@ def speeds(found: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if not isinstance(found, dict):
         return
     if "a_second" in found:
-        title = " / ".join(path)
-        yield bars(title, "tokens a second", _spreads(found["a_second"]))
+        title, one_by_one = " / ".join(path), found["asked"]["task"] == "one by one"
+        unit = "texts a second" if one_by_one else "tokens a second"
+        yield bars(title, unit, _spreads(found["a_second"]))
         for peer, ratios in found.get("over", {}).items():
             yield bars(f"{title}, over {peer}", "times", _spreads(ratios))
         return

@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RUNS, parse, parser, read_labelled, read_texts, write_result, write_texts
+from common import RUNS, digest, parse, parser, read_labelled, read_texts, write_result, write_texts
+from experiment import model_digest
 from explanations import folder_of_reviews
 
+from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import PretrainConfig
 from ulmfit.config.training import OptimizerConfig, TrainingConfig
 from ulmfit.models.folder import read_config, resolve
@@ -46,9 +49,6 @@ def first_articles(data: Path, tokenizer: Tokenizer) -> Iterator[str]:
 
 def pretrained(options: Namespace, precision: Precision) -> Path:
     """Return the folder of the language model, trained if it is not there yet."""
-    folder = RUNS / f"precision-{precision}"
-    if folder.exists():
-        return folder
     texts, held_out = RUNS / "articles.jsonl", RUNS / "held-out-articles.jsonl"
     if not texts.exists():
         articles = read_texts(options.data / "wikipedia-en" / "valid.parquet")
@@ -66,14 +66,16 @@ def pretrained(options: Namespace, precision: Precision) -> Path:
         texts=(str(texts),),
         validation=str(held_out),
         tokenizer_folder=str(resolve(SHIPPED)),
-        output=str(folder),
+        output="",
         cache=str(RUNS / "cache"),
         directions="forward",
         sampled_words=3_000,
         training=training,
-        resume=Path(f"{folder}.run").exists(),
     )
-    return pretrain(config)
+    folder = RUNS / f"precision-{precision}-{digest([to_dict(config), model_digest(SHIPPED)])}"
+    if folder.exists():
+        return folder
+    return pretrain(replace(config, output=str(folder), resume=Path(f"{folder}.run").exists()))
 
 
 def of_training(options: Namespace) -> dict[str, Any]:

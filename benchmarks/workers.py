@@ -23,7 +23,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                "RAYON_NUM_THREADS": str(threads),  # of the library `tokenizers`
+            },
         )
         self.versions: dict[str, str | None] = self._read()
 

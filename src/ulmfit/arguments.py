@@ -92,11 +92,17 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
 
 def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the files of settings and the settings on the command line, and no others, nested."""
-    options = {"--config": True, **dict.fromkeys(FLAGS, False), **dict(_options(cls))}
+    hints = dict(_options(cls))
+    single = {name: hint is not bool and not _takes_several(hint) for name, hint in hints.items()}
+    options = {"--config": True, **dict.fromkeys(FLAGS, False), **single}
     if arguments and not arguments[0].startswith("-") and _option(LEADING) in options:
         arguments = [_option(LEADING), *arguments]
     arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
     words = list(_with_values(arguments, options, command))
+    named = [_spelled(word) for word in words]
+    for option in (name for name, hint in hints.items() if _takes_several(hint)):
+        if named.count(option) > 1:  # of which tyro would keep the last one alone
+            raise ConfigError(f"{command}: {option} is given twice; give all its values behind one")
     # Taken out before tyro, which would keep the last one alone.
     files = [word.removeprefix(_CONFIG) for word in words if word.startswith(_CONFIG)]
     typed_dict: Any = TypedDict
@@ -198,17 +204,17 @@ def _default(field: Any) -> Any:
     return field.default if made is MISSING else made()
 
 
-# Options: their names, and whether they take exactly one value.
+# Options: their names, and the types of their values.
 
 
-def _options(cls: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+def _options(cls: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, hint in get_type_hints(cls).items():
         if is_dataclass(hint):
             yield from _options(hint, f"{prefix}{name}.")
         else:
-            yield _option(prefix + name), hint is not bool and not _takes_several(hint)
+            yield _option(prefix + name), hint
             if hint is bool:
-                yield _option(f"{prefix}no-{name}"), False
+                yield _option(f"{prefix}no-{name}"), hint
 
 
 def _option(name: str) -> str:
@@ -224,7 +230,7 @@ def _with_values(
     """
     remaining = iter(arguments)
     for argument in remaining:
-        option = "--" + argument[2:].replace("_", "-") if argument.startswith("--") else argument
+        option = _spelled(argument)
         if not options.get(option, False):
             yield argument
             continue
@@ -236,6 +242,11 @@ def _with_values(
                 f"{command}: {option} needs a value; if '{value}' is one, write {option}={value}"
             )
         yield f"{option}={value}"
+
+
+def _spelled(argument: str) -> str:
+    """Return an option as it is listed: dashes may be written as underscores."""
+    return "--" + argument[2:].replace("_", "-") if argument.startswith("--") else argument
 
 
 def _unknown(argument: str, options: Mapping[str, bool]) -> str:

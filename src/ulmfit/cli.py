@@ -89,6 +89,7 @@ def _run(arguments: list[str]) -> None:
         nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)
         raise ConfigError(f"unknown command '{command}'; the nearest is '{nearest[0]}'")
     from ulmfit.arguments import parse_arguments
+    from ulmfit.text.printable import printable
 
     _, module, function = COMMANDS[command]
     config, quiet = parse_arguments(settings_of(command), command, rest)
@@ -99,7 +100,7 @@ def _run(arguments: list[str]) -> None:
         hint = ["go on with the same command and --resume"] if _can_go_on(config) else []
         raise KeyboardInterrupt(*hint) from None
     if result is not None and os.environ.get("RANK", "0") == "0":  # of several, the first
-        print(result)
+        print(printable(str(result)))
 
 
 def _share_cores() -> None:
@@ -135,7 +136,7 @@ def exit_codes() -> dict[int, str]:
     """Return what each exit code means; those from 2 are told by the class of the error."""
     return {
         0: "Done.",
-        1: "The operating system refused: no permission, no space. With a traceback: a bug.",
+        1: "The operating system refused. With a traceback: a bug.",
         **{kind.exit_code: _summary(kind) for kind in UlmfitError.__subclasses__()},
         INTERRUPTED: "Interrupted by the keyboard.",
         BROKEN_PIPE: "The reader of the output went away.",

@@ -75,8 +75,9 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         state = dict(super().__getstate__())
         if "model_" in state:
             with TemporaryDirectory(prefix="ulmfit-") as folder:
-                self.model_.save_pretrained(folder)
-                state["model_"] = {p.name: p.read_bytes() for p in Path(folder).iterdir()}
+                model = Path(folder) / "model"  # with its lock beside it
+                self.model_.save_pretrained(model)
+                state["model_"] = {p.name: p.read_bytes() for p in model.iterdir()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -216,10 +217,10 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
         y = y.reshape(-1)
         if y.dtype.kind == "f" and np.any(y[np.isfinite(y)] % 1):
             raise DataError("y: found numbers with fractions; give classes, or ULMFiTRegressor")
-        labels = y.tolist()
+        labels, classes = y.tolist(), _classes(y)
         given = {"task": "single_label", **self._class_weights()}
         labelled = self._train(X, labels, given, unlabelled, sample_weight)
-        self.classes_ = np.unique(y)
+        self.classes_ = classes
         names = {label: each.label for label, each in zip(labels, labelled, strict=True)}
         places = [self.model_.labels.index(str(names[label])) for label in self.classes_.tolist()]
         self._columns = np.array(places)
@@ -316,6 +317,19 @@ def _as_array(y: Any) -> NDArray[Any]:
         ) from None
 
 
+def _classes(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels that there are, sorted."""
+    try:
+        return np.unique(labels)
+    except TypeError:
+        if any(label is None or label != label for label in labels.tolist()):
+            return labels  # what is missing is told with its row
+        raise DataError(
+            "y: found labels of several types, which cannot be sorted; make all of them strings, "
+            "or numbers"
+        ) from None
+
+
 def _by_name(weights: str | Mapping[Any, float]) -> str | dict[str, float]:
     """Return class weights by the labels' names; a word as it is."""
     if isinstance(weights, str):
@@ -373,6 +387,12 @@ def _write(path: str, reading: ReadingConfig, documents: Iterable[Document]) -> 
     """Write documents as JSON lines, in the columns that `reading` names."""
     with open(path, "w", encoding="utf-8") as file:
         for document in documents:
-            texts = zip(reading.text_columns, columns_of(document.text), strict=True)
+            columns = columns_of(document.text)
+            if len(columns) != len(reading.text_columns):
+                raise DataError(
+                    f"{document.where}: {len(columns)} texts a document, where those with labels "
+                    f"have {len(reading.text_columns)}; give `unlabelled` the same columns"
+                )
+            texts = zip(reading.text_columns, columns, strict=True)
             row = {**dict(texts), "label": document.label, "weight": document.weight}
             file.write(json.dumps(row) + "\n")

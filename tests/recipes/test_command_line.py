@@ -414,6 +414,19 @@ def test_a_failed_prediction_leaves_the_old_output(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.txt", "out.csv"]
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_the_data_is_not_written_over(
+    shell: Shell, classifier: Path, tmp_path: Path, command: str
+) -> None:
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"text": "a text", "label": LABELS[0]}) + "\n")
+    given = ("--model", classifier, "--data", data, "--output", data)
+    more = ("--format", "jsonl") if command == "predict" else ()
+    code, message = shell.error(command, *given, *more)
+    assert code == 2 and "would be written over" in message
+    assert json.loads(data.read_text())["text"] == "a text"
+
+
 # evaluate
 
 

@@ -137,6 +137,21 @@ def test_labels_come_back_as_they_were(
     assert estimator.score(texts, y) > 0.9
 
 
+def test_unlabelled_texts_have_the_columns_of_the_others(
+    make: Make, data: tuple[list[str], list[str]]
+) -> None:
+    with pytest.raises(DataError, match=r"texts, row 1: 2 texts a document, .* have 1"):
+        make().fit(*data, unlabelled=[("a title", "a text")])
+
+
+def test_a_pickle_leaves_nothing_behind(
+    fitted: ULMFiTClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pickle.loads(pickle.dumps(fitted))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_pickle_holds_the_folder(
     fitted: ULMFiTClassifier, data: tuple[list[str], list[str]], make: Make
 ) -> None:
@@ -320,6 +335,7 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({"recipe": "none"}, ["a", "b"], ["x", "y"], "the shipped recipes are few-labels"),
         ({"settings": {"output": "x"}}, ["a", "b"], ["x", "y"], "leave it out, fit gives it"),
         ({"settings": {"directions": "both"}}, ["a"], ["x"], "it is a parameter of its own"),
+        ({}, ["a", "b"], np.array([1, "a"], dtype=object), "y: found labels of several types"),
         ({"settings": {"epochs": 3}}, ["a", "b"], ["x", "y"], "unknown setting 'epochs'"),
         ({"settings": {"classifier": 5}}, ["a"], ["x"], "ULMFiTClassifier: setting 'classifier'"),
         ({"class_weight": {"z": 2.0}}, ["a", "b"], ["x", "y"], "label 'z' is none of"),

@@ -117,6 +117,16 @@ def test_what_is_wrong_is_named(
     assert main(["report", "--model", model, "--data", unknown, "--output", "r.html"]) == 3
     assert "label 'bad' is not among the 2 of training" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.html"))
+    texts = write(tmp_path / "texts.json", [("a text", "<bad>")])
+    command = ["report", "--model", model, "--data", texts, "--output"]
+    before = Path(texts).read_text("utf-8")
+    assert main([*command, str(tmp_path / "texts.html")]) == 2
+    assert f"would be written over {texts}, which is read" in capsys.readouterr().err
+    assert Path(texts).read_text("utf-8") == before
+    one = write(tmp_path / "one.jsonl", [("a text", "<bad>"), ("a film", "<bad>")])
+    assert main([*command, str(tmp_path / "r.html"), "--training", one]) == 3
+    assert f"{one}: the baseline cannot learn from it" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.html"))
 
 
 def test_the_baseline_may_count_characters(folder: Path, tmp_path: Path) -> None:

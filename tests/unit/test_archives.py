@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,18 @@ def test_files_are_unpacked_without_their_folders(tmp_path: Path, folder: Path) 
         "itos.pkl": b"words",
     }
     assert {path.parent for path in paths} == {folder}
+
+
+def test_a_full_disk_is_no_damage(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archives, "_unpacked", full)
+    path = archive(tmp_path / "a.tgz", {"a.pth": b"x"})
+    with pytest.raises(ArtefactError, match=f"no room in {folder} to unpack it: .*make room"):
+        unpack(path, folder)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../up.pth", "a/../../up.pth", "a\\..\\up.pth"])

@@ -211,6 +211,29 @@ def test_either_type_of_a_setting_of_two(calls: list[tuple[Any, bool]]) -> None:
     assert calls[0][0].classifier.gradient_chunks == "auto"
 
 
+def test_values_of_one_option_stand_together(
+    capsys: pytest.CaptureFixture[str], calls: list[tuple[Any, bool]]
+) -> None:
+    twice = ["--unlabelled", "a.txt", "--unlabelled", "b.txt"]
+    code, message = error_of(capsys, "train", *GIVEN["train"], *twice)
+    assert code == 2
+    assert message == "train: --unlabelled is given twice; give all its values behind one"
+    once = ["--classifier.bptt", "30", "--classifier.bptt", "40"]  # the later one counts
+    assert main(["train", *GIVEN["train"], *once]) == 0
+    assert calls[0][0].classifier.bptt == 40
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stage(config: object, *, quiet: bool) -> str:
+        return "a\tb\n\x1b]0;owned\x07\x9b"
+
+    install(monkeypatch, stage)
+    assert main(["inspect", *GIVEN["inspect"]]) == 0
+    assert capsys.readouterr().out == "a\tb\n\u241b]0;owned\u2407\ufffd\n"
+
+
 @pytest.mark.parametrize("names", ["toxic", "toxic rude", "a=1 b=2"])
 def test_one_name_or_several_where_there_may_be_none(
     names: str, calls: list[tuple[Any, bool]]

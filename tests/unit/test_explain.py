@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,44 @@ def test_every_piece_of_any_text_belongs_to_a_word(tokenizer: Tokenizer, text: s
         assert (np.diff(inside) >= 0).all() and inside.max() < len(words.words)
         values = np.arange(float(len(words.ids)))[:, None]
         assert words.sums(values).sum() == values[words.places >= 0].sum()
+
+
+@pytest.fixture(scope="module")
+def by_rules() -> Tokenizer:
+    config = TokenizerConfig(kind="word", rules="fastai-2", min_frequency=1)
+    return Tokenizer.train(["a good film, very very very very long"] * 9, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("good very very very very film", ["good", "very very very very", "film"]),
+        ("a <br /> b", ["a", "<br />", "b"]),
+        ("<br /><br /> a", ["<br /><br />", "a"]),
+    ],
+)
+def test_words_that_a_rule_takes_together_are_one(
+    by_rules: Tokenizer, text: str, expected: list[str]
+) -> None:
+    assert " ".join(word.text for word in split_words(by_rules, text).words) == text
+    model = classifier(by_rules)
+    for method in ("integrated_gradients", "occlusion"):
+        found = explain(model, text, method=method)
+        assert len(found.contributions) == len(found.words) == len(found.running["forward"])
+    if len(expected) == 3 and "very" in text:
+        assert [word.text for word in found.words] == expected
+
+
+RULED = ("very", "a", "<br", "/>", "!!!", "B", "WORD", "\n", "&amp;", "x")
+
+
+@settings(deadline=None, max_examples=50)
+@given(text=st.lists(st.sampled_from(RULED)).map(" ".join))
+def test_rules_leave_every_word_a_place(by_rules: Tokenizer, text: str) -> None:
+    words = split_words(by_rules, text)
+    assert set(words.places[words.places >= 0]) == set(range(len(words.words)))
+    assert all(text[word.start : word.end] == word.text for word in words.words)
+    assert "".join("".join(word.text for word in words.words).split()) == "".join(text.split())
 
 
 # Scores
@@ -283,6 +322,28 @@ def test_an_explanation_is_in_single_precision(model: TextClassifier) -> None:
     found = explain(model, "one two three")
     assert model.precision == "bfloat16"
     assert found.to_dict() == expected.to_dict()
+
+
+def test_a_sure_answer_is_explained(tokenizer: Tokenizer) -> None:
+    model = classifier(tokenizer, kind="multi_label", temperature=0.5)
+    for each in model.members:
+        last = [module for module in each.network.modules() if isinstance(module, nn.Linear)][-1]
+        last.bias.data += 40  # the sigmoid is 1 in float32
+    assert np.isfinite(explain(model, TEXTS[0]).contributions).all()
+
+
+def test_a_number_has_no_labels(tokenizer: Tokenizer) -> None:
+    model = classifier(tokenizer, kind="number", labels=(), range=(-1.0, 4.0))
+    with pytest.raises(ConfigError, match="labels: found 'a', but the classifier answers a number"):
+        explain(model, TEXTS[0], labels=["a"])
+
+
+def test_every_member_is_told_how_it_read(tokenizer: Tokenizer) -> None:
+    model = classifier(tokenizer)
+    (forward, _) = model.members
+    again = ClassifierMember(replace(forward.member, prefix="forward_2"), forward.network)
+    model.members.append(again)
+    assert list(explain(model, TEXTS[0]).running) == ["forward", "backward", "forward_2"]
 
 
 def test_labels_are_those_asked_for(tokenizer: Tokenizer) -> None:

@@ -65,6 +65,7 @@ def test_the_table_of_names_is_reversible(classes: int) -> None:
         ("0.encoder_with_dropout.embed.weight", "0.encoder_dp.emb.weight"),
         ("1.layers.0.2.weight", "1.layers.0.2.weight"),
         ("something.else", "something.else"),
+        ("0." + "module." * 3000 + "x", "0." + "module." * 2994 + "x"),
     ],
 )
 def test_names_of_other_layouts(name: str, expected: str) -> None:

@@ -44,6 +44,12 @@ def rewrite_config(model: Path, change: Callable[[dict[str, Any]], object]) -> N
     (model / "config.json").write_bytes(folders._render(values))
 
 
+def test_thresholds_are_as_many_as_labels(model: Path) -> None:
+    rewrite_config(model, lambda values: values["task"].update(thresholds=[0.5] * 9))
+    with pytest.raises(ArtefactError, match=r"config\.json: 9 thresholds for \d labels"):
+        read_config(model)
+
+
 # Reading and writing
 
 
@@ -220,6 +226,11 @@ def test_what_is_not_a_model_is_never_deleted(tmp_path: Path, name: str, content
     with pytest.raises(ArtefactError, match="not a model folder, so it is not overwritten"):
         write(tmp_path, overwrite=True)
     assert (tmp_path / name).read_text() == content
+
+
+def test_a_record_of_files_that_is_none_is_no_reason_to_fail(model: Path) -> None:
+    rewrite_config(model, lambda values: values.update(files=["abc"]))
+    read_config(write(model, overwrite=True))
 
 
 def test_a_model_with_a_file_of_the_users_in_it_is_not_deleted(model: Path) -> None:

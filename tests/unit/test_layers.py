@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,21 @@ def model(tokenizer: Tokenizer, direction: Direction = "forward") -> LanguageMod
     return LanguageModel(network, tokenizer, Member(direction=direction, prefix=direction))
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_the_strongest_moments_are_found(tokenizer: Tokenizer, direction: Any) -> None:
+@pytest.mark.parametrize(
+    ("direction", "begin_mark"), [("forward", "first"), ("backward", "first"), ("backward", "last")]
+)
+def test_the_strongest_moments_are_found(
+    tokenizer: Tokenizer, direction: Any, begin_mark: Any
+) -> None:
     made = model(tokenizer, direction)
+    made.member = replace(made.member, begin_mark=begin_mark)
     encoder = made.network.encoder
     found = exciting_contexts(encoder, tokenizer, made.member, TEXTS, units=3, contexts=2)
     assert [len(units) for units in found] == [3, 3]
     read = in_order(tokenizer.encode_batch(TEXTS), made.member)
     for layer, units in enumerate(found):
-        outputs = [list(layers._outputs(encoder, ids))[layer][1:] for ids in read]
+        outputs = [list(layers._outputs(encoder, ids))[layer] for ids in read]
+        outputs = [each[:-1] if begin_mark == "last" else each[1:] for each in outputs]
         every = np.concatenate(outputs)
         best = np.sort([each.max(0) for each in outputs if len(each)], axis=0)[-2:]
         contrast = (best.mean(0) - every.mean(0)) / every.std(0)
@@ -87,6 +94,15 @@ def test_the_nearest_words_are_those_of_the_largest_cosine(tokenizer: Tokenizer)
             ]
             assert min(abs(cosine - likeness) for cosine in cosines) < 1e-5
         assert [value for _, value in others] == sorted((v for _, v in others), reverse=True)
+
+
+def test_pieces_that_read_alike_are_one_word() -> None:
+    texts = ["with some words with more", "with"] * 9
+    pieces = Tokenizer.train(texts, TokenizerConfig(vocab_size=320))
+    assert {" with", "with"} <= set(pieces.tokens(range(pieces.vocab_size)))
+    encoder = model(pieces).network.encoder
+    found = nearest_words(encoder, pieces, texts, words=3, neighbours=2)
+    assert len(found) == 3 and next(iter(found)) == "with"
 
 
 def test_the_command_writes_a_page(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ulmfit.errors import DataError
-from ulmfit.stages.output_file import whole_file
+from ulmfit.errors import ConfigError, DataError
+from ulmfit.stages.output_file import check_not_read, whole_file
 
 
 def test_the_file_is_there_when_all_is_written(tmp_path: Path) -> None:
@@ -17,6 +17,15 @@ def test_the_file_is_there_when_all_is_written(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_bytes() == "é\n".encode()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to("in.json")
+    check_not_read(tmp_path / "out.json", str(tmp_path / "in.json"), None, "-", "hf://datasets/a/b")
+    for name in ("in.json", "link.json"):
+        with pytest.raises(ConfigError, match=r"'output': .* would be written over .*in\.json"):
+            check_not_read(tmp_path / name, None, str(tmp_path / "in.json"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -125,6 +125,30 @@ def test_what_is_damaged_is_told(content: bytes, reason: str) -> None:
     assert message.endswith("); get the file again") and "\n" not in message
 
 
+TUPLES = b")" + b"2\x86" * 40  # (t, t), forty deep: 2**40 steps to be hashed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + TUPLES + b"K\x01s.",
+        b"}(" + TUPLES + b"K\x01u.",
+        b"(" + TUPLES + b"K\x01d.",
+        b"ccollections\nOrderedDict\n(](" + TUPLES + b"K\x01\x86etR.",
+    ],
+    ids=["one", "several", "made", "called"],
+)
+def test_keys_that_take_for_ever_are_refused(content: bytes) -> None:
+    with pytest.raises(ArtefactError, match="asks for a key of the type 'tuple'"):
+        load(content)
+
+
+@pytest.mark.parametrize("content", [b"\x8f(" + TUPLES + b"\x90.", b"(" + TUPLES + b"\x91."])
+def test_sets_are_refused(content: bytes) -> None:
+    with pytest.raises(ArtefactError, match="no instruction or memory"):
+        load(content)
+
+
 @pytest.mark.parametrize("content", [b"]r\xff\xff\xff\x7f.", b"]p999999999\n."])
 def test_a_far_memory_takes_no_room(content: bytes) -> None:
     assert load(content) == []

@@ -154,6 +154,13 @@ def test_blocks_of_a_stream_are_what_a_list_gives(
     np.testing.assert_allclose(np.concatenate(blocks), alone, atol=1e-5)
 
 
+def test_a_tokenizer_of_another_size_is_refused(tokenizer: Tokenizer) -> None:
+    other = Tokenizer.train(["completely different"], TokenizerConfig(vocab_size=300))
+    made = classifier(tokenizer)
+    with pytest.raises(ArtefactError, match=r"the network has \d+ ids and the tokenizer \d+"):
+        TextClassifier(made.members, other, made.task, head=made.head)
+
+
 def test_thousands_of_labels_make_smaller_blocks(tokenizer: Tokenizer) -> None:
     assert classifier(tokenizer).block_texts == 2_048
     labels = tuple(f"{i:05}" for i in range(10_000))

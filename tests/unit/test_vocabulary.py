@@ -40,6 +40,8 @@ def test_a_pair_is_words_and_labels(tmp_path: Path) -> None:
         ("v.json", b'{"the": 1}', "not a list of words; give a vocabulary"),
         ("v.json", b'["the"', "not a list of words .*delimiter.*; give another file"),
         ("v.txt", b"caf\xe9", "not a list of words .*decode.*; give another file"),
+        ("v.json", b'[["the", "a"], null]', "not a list of words; give a vocabulary"),
+        ("v.json", b'[["the", "a"], "neg"]', "not a list of words; give a vocabulary"),
         ("v.pkl", b"", "not a pickle, or a damaged one"),
         ("v.pkl", pickle.dumps(["a", "the", "b", "the"]), "'the' stands in it twice, as words 1 a"),
     ],

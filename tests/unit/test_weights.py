@@ -152,6 +152,13 @@ def test_a_truncated_file_is_named(tmp_path: Path, length: int) -> None:
         restore(tmp_path / "w.safetensors")
 
 
+def test_scales_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(3, 2, dtype=torch.int8), "a.scale": torch.ones(2, 1)}
+    safetensors.torch.save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ArtefactError, match=r"'a\.scale' is \[2, 1\], expected \[3, 1\]"):
+        restore(tmp_path / "w.safetensors")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="none: cannot be read"):
         restore(tmp_path / "none")

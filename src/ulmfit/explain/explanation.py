@@ -50,8 +50,8 @@ class Explanation:
     they do not add up (`occlusion`)."""
 
     running: dict[str, NDArray[np.float64]]
-    """The answers after each word that a member has read, by its direction, [words, labels]. The
-    backward one reads the last word first."""
+    """The answers after each word that a member has read, [words, labels], by the member's name:
+    `forward`, or `forward_2` of several. Backward ones read the last word first."""
 
     decision: Any
     """What is decided of the document."""
@@ -124,7 +124,7 @@ def explain(
         contributions=contributions,
         start=start,
         running={
-            each.member.direction: _running(classifier, number, words)[:, places]
+            each.member.prefix: _running(classifier, number, words)[:, places]
             for number, each in enumerate(classifier.members)
         },
         decision=decisions(task, answers[None])[0],
@@ -134,6 +134,8 @@ def explain(
 def _places(task: Task, answers: NDArray[np.float64], labels: Sequence[str] | None) -> list[int]:
     """Return which outputs are to be explained."""
     if task.kind == "number":
+        if labels:
+            raise ConfigError(f"labels: found {labels[0]!r}, but the classifier answers a number")
         return [0]
     if labels is None:
         decided = decisions(task, answers[None])[0]

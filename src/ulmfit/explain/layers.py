@@ -15,7 +15,7 @@ from torch import Tensor
 from ulmfit.config.artefact import Member
 from ulmfit.models.reading import in_order
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from ulmfit.text.tokenizer import BEGIN_ID, SPECIAL_TOKENS, Tokenizer
 from ulmfit.text.types import Text
 
 BEFORE, AFTER = 10, 4
@@ -65,8 +65,9 @@ def exciting_contexts(
     read = in_order(documents, member)
     kept = [_Excitement(layer.size, contexts) for layer in _layers(encoder)]
     for number, ids in enumerate(read):
+        words = np.flatnonzero(ids != BEGIN_ID)
         for excitement, outputs in zip(kept, _outputs(encoder, ids), strict=True):
-            excitement.add(number, outputs)
+            excitement.add(number, words, outputs[words])
     backward = member.direction == "backward"
     return [
         [
@@ -92,7 +93,9 @@ def nearest_words(
         int(i) for ids in tokenizer.encode_batch(texts) for i in ids if i >= len(SPECIAL_TOKENS)
     )
     names = [token.strip() for token in tokenizer.tokens(range(tokenizer.vocab_size))]
-    chosen = [i for i, _ in counts.most_common() if _is_word(names[i])][:words]
+    common = [i for i, _ in counts.most_common() if _is_word(names[i])]
+    alike = {names[i]: i for i in reversed(common)}  # of pieces that read alike, the commonest
+    chosen = [i for i in common if alike[names[i]] == i][:words]
     vectors = encoder.embedding.weight.detach().float()
     directions = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
     found: dict[str, list[tuple[str, float]]] = {}
@@ -114,9 +117,8 @@ class _Excitement:
         self.times = np.zeros((contexts, size), dtype=np.int64)
         self.count, self.sum, self.squares = 0, np.zeros(size), np.zeros(size)
 
-    def add(self, document: int, outputs: NDArray[np.float32]) -> None:
-        """Take up the outputs [time, units] of a document; its begin mark is passed over."""
-        outputs = outputs[1:]
+    def add(self, document: int, places: Ids, outputs: NDArray[np.float32]) -> None:
+        """Take up the outputs [words, units] at some `places` [words] of a document."""
         if not len(outputs):
             return
         self.count += len(outputs)
@@ -130,7 +132,7 @@ class _Excitement:
         rows, columns = least[better], units[better]
         self.values[rows, columns] = values[better]
         self.documents[rows, columns] = document
-        self.times[rows, columns] = times[better] + 1
+        self.times[rows, columns] = places[times[better]]
 
     def contrast(self) -> NDArray[np.float64]:
         """Return how far each unit's mean excitement is above its mean, in deviations."""
@@ -169,7 +171,8 @@ def _layers(encoder: AWDLSTM) -> list[Any]:
 
 def _context(tokenizer: Tokenizer, ids: Ids, time: int, value: float, backward: bool) -> Context:
     """Return what stands around a token, in the order people read."""
-    before, after = ids[max(1, time - BEFORE) : time], ids[time + 1 : time + 1 + AFTER]
+    before, after = ids[max(0, time - BEFORE) : time], ids[time + 1 : time + 1 + AFTER]
+    before, after = before[before != BEGIN_ID], after[after != BEGIN_ID]
     if backward:
         before, after = after[::-1], before[::-1]
     token = tokenizer.decode(ids[time : time + 1])

@@ -35,9 +35,10 @@ def tempered(task: Task, mean: Tensor) -> Tensor:
     """Sharpen or flatten averaged probabilities by the task's temperature; see `data.answers`."""
     if task.kind == "number" or task.temperature == 1.0:
         return mean
+    smallest = torch.finfo(mean.dtype).eps  # 0 and 1 have no slope
     if task.kind == "single_label":
-        return (mean.log() / task.temperature).softmax(1)
-    return (mean.logit() / task.temperature).sigmoid()
+        return (mean.clamp_min(smallest).log() / task.temperature).softmax(1)
+    return (mean.clamp(smallest, 1 - smallest).logit() / task.temperature).sigmoid()
 
 
 @contextmanager

@@ -51,7 +51,11 @@ class Words:
 
 
 def split_words(tokenizer: Tokenizer, text: Text) -> Words:
-    """Encode `text` and find its words: what stands between white space."""
+    """Encode `text` and find its words: what stands between white space.
+
+    Words that no id is of, such as those that a rule folds into a mark, go with the word before
+    them; at the beginning of a column, with the one behind them.
+    """
     ids, offsets = tokenizer.encode_with_offsets(text)
     columns = columns_of(text)
     column_of = np.cumsum(ids == FIELD_ID) - (1 if len(columns) > 1 else 0)
@@ -60,12 +64,16 @@ def split_words(tokenizer: Tokenizer, text: Text) -> Words:
     for number, column in enumerate(columns):
         own = np.flatnonzero((column_of == number) & (offsets[:, 1] > offsets[:, 0]))
         spans = _cut(column, offsets[own])
-        starts = np.array([start for start, _ in spans], dtype=np.int64)
-        if len(starts):
-            first = [_first_character(column, start, end) for start, end in offsets[own]]
-            inside = np.maximum(np.searchsorted(starts, first, side="right") - 1, 0)
-            places[own] = len(words) + inside
-        words += [Word(column[start:end], number, start, end) for start, end in spans]
+        if not spans or not len(own):
+            continue
+        first = [_first_character(column, start, end) for start, end in offsets[own]]
+        starts = np.array([start for start, _ in spans])
+        inside = np.maximum(np.searchsorted(starts, first, side="right") - 1, 0)
+        read = np.unique(inside).tolist()
+        places[own] = len(words) + np.searchsorted(read, inside)
+        for place, behind in pairwise([0, *read[1:], len(spans)]):
+            start, end = spans[place][0], spans[behind - 1][1]
+            words.append(Word(column[start:end], number, start, end))
     return Words(ids, words, places)
 
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from ulmfit.atomic import NO_ROOM
 from ulmfit.errors import ArtefactError
 
 SUFFIXES = (".tgz", ".tar.gz", ".tar")
@@ -49,6 +50,9 @@ def unpack(path: Path, folder: Path) -> list[Path]:
                 if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
                     unpacked.append(_unpacked(path, archive, member, folder))
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            reason = f"no room in {folder} to unpack it: {error.strerror}"
+            raise ArtefactError(f"{path}: {reason}; make room") from None
         reason = str(error).partition(":\n")[0]
         raise ArtefactError(f"{path}: a damaged archive ({reason}); get it again") from None
     return unpacked

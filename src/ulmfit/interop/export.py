@@ -27,7 +27,8 @@ def export_fastai(name: str, output: Path) -> Path:
     fastai loads a pair of them with `pretrained_fnames=["forward", "vocab"]`, from its folder
     `models`, into an AWD-LSTM of the same shape.
 
-    Raises `ArtefactError` if it is no language model, or if `output` is there or cannot be written.
+    Raises `ConfigError` if it is no language model, `ArtefactError` if `output` is there or cannot
+    be written.
     """
     config: ArtefactConfig = read_config(resolve(name))
     if config.kind != "language_model":

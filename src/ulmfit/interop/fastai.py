@@ -39,7 +39,7 @@ EMBEDDING, DECODER_BIAS = "encoder.embedding.weight", "head.bias"
 LEFT_OUT = re.compile(r"head\.bias|head\.blocks\.\d+\.2\.bias|.+\.num_batches_tracked")
 """Our tensors that a file may lack: zeros take their place."""
 
-HEAD_WEIGHT = re.compile(r"head\.blocks\.(\d+)\.2\.weight")
+HEAD_WEIGHT = re.compile(r"head\.blocks\.(\d{1,3})\.2\.weight")
 """Our matrices of a classifier's head, and which block each is of."""
 
 

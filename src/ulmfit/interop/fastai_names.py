@@ -55,8 +55,9 @@ def from_fastai_2(name: str) -> str:
 
 def as_fastai_2(name: str) -> str:
     """Return what fastai 2 calls a tensor named `name` in another layout."""
-    renamed = _renamed(name, OTHER_LAYOUTS)
-    return name if renamed == name else as_fastai_2(renamed)
+    for _ in OTHER_LAYOUTS:  # each at most once, one inside the other
+        name = _renamed(name, OTHER_LAYOUTS)
+    return name
 
 
 def is_copy(name: str) -> bool:

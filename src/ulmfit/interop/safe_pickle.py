@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO, ClassVar
 
 from ulmfit.errors import ArtefactError
@@ -30,6 +30,9 @@ REFUSED = (
     pickle.BYTEARRAY8,
     pickle.NEXT_BUFFER,
     pickle.READONLY_BUFFER,
+    pickle.EMPTY_SET,
+    pickle.ADDITEMS,
+    pickle.FROZENSET,
 )
 """Instructions that no file of weights or words has."""
 
@@ -137,6 +140,28 @@ class _Unpickler(_Machine):  # type: ignore[misc]
         elif not isinstance(target, OrderedDict):  # whose attributes are PyTorch's, and not needed
             raise _CodeError(f"attributes of '{type(target).__name__}'")
 
+    def load_reduce(self) -> None:
+        """Call what a name stands for; a dictionary may be made from pairs."""
+        function, arguments = self.stack[-2:]
+        if function is OrderedDict:
+            _check_keys(pair[0] for pairs in arguments for pair in pairs)
+        super().load_reduce()
+
+    def load_setitem(self) -> None:
+        """Put a value into a dictionary."""
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        """Put several into it."""
+        _check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        """Make a dictionary of what is there."""
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
     def load_frame(self) -> None:
         """Frames are for speed: their length is passed over, so that every read is counted."""
         self.read(8)
@@ -145,7 +170,21 @@ class _Unpickler(_Machine):  # type: ignore[misc]
         code: carry_out
         for code, carry_out in _Machine.dispatch.items()
         if bytes([code]) not in REFUSED
-    } | {pickle.BUILD[0]: load_build, pickle.FRAME[0]: load_frame}
+    } | {
+        pickle.BUILD[0]: load_build,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.FRAME[0]: load_frame,
+    }
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Refuse keys but words and numbers: tuples in tuples take for ever to be found again."""
+    for key in keys:
+        if type(key) not in (str, bytes, int, float, bool, type(None)):
+            raise _CodeError(f"a key of the type '{type(key).__name__}'")
 
 
 def _damaged(error: Exception) -> str:

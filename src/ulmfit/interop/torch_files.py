@@ -199,11 +199,14 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
     keys = load_plain(file, where)
     if not isinstance(keys, list):
         raise ArtefactError(f"{path}: does not say in which order its weights stand; {_AGAIN}")
-    for key in map(str, keys):
+    left = path.stat().st_size
+    for key in keys:
         count = file.read(8)
         if len(count) < 8 or key not in item_bytes:
             raise ArtefactError(f"{path}: truncated before weights {key}; {_AGAIN}")
         size = max(0, struct.unpack("<q", count)[0]) * item_bytes[key]
+        if size > left - file.tell():
+            raise ArtefactError(f"{path}: truncated within weights {key}; {_AGAIN}")
         places[key] = Place(file.tell(), size, None)
         file.seek(size, io.SEEK_CUR)
     return value
@@ -222,11 +225,12 @@ def _storages(path: Path, place: Callable[[str], Place]) -> Callable[[Any], Stor
 
     def pointed_to(pointer: Any) -> Storage:
         kind, dtype, key, _, count, *view = pointer
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or type(count) is not int:
+        named = kind == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str)
+        if not named or type(count) is not int:
             raise ValueError("a pointer to no weights")
         if any(part is not None for part in view):
             raise ValueError("a view of weights, from before PyTorch 0.4")
-        return Storage(path, str(key), dtype, count, place)
+        return Storage(path, key, dtype, count, place)
 
     return pointed_to
 

@@ -59,7 +59,7 @@ def read_vocabulary(path: Path) -> tuple[list[str], list[str]]:
     words, labels = content, []
     if isinstance(content, list | tuple) and len(content) == 2 and _are_words(content[0]):
         words, labels = content
-    if not _are_words(words) or not all(isinstance(label, str) for label in labels):
+    if not _are_words(words) or not _are_words(labels):
         raise ArtefactError(
             f"{path}: not a list of words; give a vocabulary: a pickled or a JSON list of strings, "
             "or a text file with a word a line"

@@ -61,6 +61,11 @@ def read_config(folder: str | Path) -> ArtefactConfig:
         config = from_dict(ArtefactConfig, values, str(folder / CONFIG))
     except ConfigError as error:
         raise ArtefactError(f"{error}; upgrade ulmfit, or {_AGAIN}") from None
+    thresholds, labels = (config.task.thresholds, config.task.labels) if config.task else (None, ())
+    if thresholds is not None and len(thresholds) != len(labels):
+        raise ArtefactError(
+            f"{folder / CONFIG}: {len(thresholds)} thresholds for {len(labels)} labels; {_AGAIN}"
+        )
     for name in sorted({*REQUIRED[config.kind], *config.files}):
         _check_file(folder, name, config.files.get(name))
     return config
@@ -190,7 +195,8 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
         raise ArtefactError(
             f"{folder}: not a model folder, so it is not overwritten; choose another output"
         ) from None
-    known = {CONFIG, CARD, WEIGHTS, TOKENIZER, *dict(values.get("files") or {})}
+    files = values.get("files")
+    known = {CONFIG, CARD, WEIGHTS, TOKENIZER, *(files if isinstance(files, dict) else ())}
     if strangers := sorted({path.name for path in folder.iterdir()} - known):
         raise ArtefactError(
             f"{folder}: holds '{strangers[0]}', which is not the model's, so it is not "

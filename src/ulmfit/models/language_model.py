@@ -17,7 +17,7 @@ from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.generation import next_token
-from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.models.networks import LanguageModelNetwork, check_vocabulary
 from ulmfit.models.reading import encode_documents, in_order, score_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
@@ -44,11 +44,7 @@ class LanguageModel:
 
         Raises `ArtefactError` if they differ in the size of the vocabulary.
         """
-        if (ids := network.encoder.config.vocab_size) != tokenizer.vocab_size:
-            raise ArtefactError(
-                f"the network has {ids} ids and the tokenizer {tokenizer.vocab_size}; take the "
-                "tokenizer that it was trained with"
-            )
+        check_vocabulary(network.encoder, tokenizer)
         self.network, self.tokenizer, self.member = network.eval(), tokenizer, member
         self.bptt = bptt
         self.run: dict[str, Any] = dict(run or {})

@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
+from ulmfit.errors import ArtefactError
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.nn.classifier_head import ClassifierHead
 from ulmfit.nn.language_head import LanguageHead
+from ulmfit.text.tokenizer import Tokenizer
 
 
 class LanguageModelNetwork(nn.Module):
@@ -50,3 +52,12 @@ class ClassifierNetwork(nn.Module):
         """Return the logits [batch, outputs] of pooled documents [batch, 3 * features]."""
         logits: Tensor = self.head(pooled)
         return logits
+
+
+def check_vocabulary(encoder: AWDLSTM, tokenizer: Tokenizer) -> None:
+    """Raise `ArtefactError` if an encoder and a tokenizer differ in the size of the vocabulary."""
+    if (ids := encoder.config.vocab_size) != tokenizer.vocab_size:
+        raise ArtefactError(
+            f"the network has {ids} ids and the tokenizer {tokenizer.vocab_size}; take the "
+            "tokenizer that it was trained with"
+        )

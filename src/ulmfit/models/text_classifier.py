@@ -18,7 +18,7 @@ from ulmfit.config.model import ClassifierHeadConfig, Dropout
 from ulmfit.data.answers import decisions, tempered
 from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.folder import read_config, resolve
-from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.networks import ClassifierNetwork, check_vocabulary
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
@@ -64,7 +64,11 @@ class TextClassifier:
         """Join the members.
 
         `run` is the record of how they were made; texts are read with products in `precision`.
+
+        Raises `ArtefactError` if a member and the tokenizer differ in the size of the vocabulary.
         """
+        for each in members:
+            check_vocabulary(each.network.encoder, tokenizer)
         self.members, self.tokenizer, self.task = list(members), tokenizer, task
         self.head, self.bptt, self.precision = head, bptt, precision
         self.run: dict[str, Any] = dict(run or {})

@@ -98,14 +98,14 @@ def quantize(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def restore(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file: float32, or integers as stored.
 
-    Raises `ArtefactError` if it cannot be read.
+    Raises `ArtefactError` if it cannot be read, or scales do not fit.
     """
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path}: cannot be read ({error}); get it again") from None
     return {
-        name: _restored(tensor, stored.get(name + _SCALE))
+        name: _restored(path, name, tensor, stored.get(name + _SCALE))
         for name, tensor in stored.items()
         if not _is_scale(name, stored)
     }
@@ -116,8 +116,13 @@ def _is_scale(name: str, stored: Mapping[str, Tensor]) -> bool:
     return name.endswith(_SCALE) and scaled is not None and scaled.dtype == torch.int8
 
 
-def _restored(tensor: Tensor, scale: Tensor | None) -> Tensor:
+def _restored(path: Path, name: str, tensor: Tensor, scale: Tensor | None) -> Tensor:
     if tensor.dtype == torch.int8 and scale is not None:
+        if scale.shape != (*tensor.shape[:1], 1):
+            raise ArtefactError(
+                f"{path}: '{name}{_SCALE}' is {list(scale.shape)}, expected "
+                f"{[*tensor.shape[:1], 1]}; get it again"
+            )
         return tensor.to(torch.float32) * scale
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 

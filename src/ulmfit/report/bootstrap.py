@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
+from ulmfit.training.scores import ratio
 
 DRAWS, AT_ONCE = 1_000, 50
 SHARE = 0.95
@@ -75,12 +76,12 @@ def weighted_measures(
     right, there, said = ((weights @ each) for each in (truth.multiply(given), truth, given))
     wrong = abs(truth - given).sum(1)
     accuracy = weights @ (wrong == 0) / total
-    f1 = _ratio(2 * right, there + said)
+    f1 = ratio(2 * right, there + said)
     if task.kind == "single_label":
         occurs = (there + said) > 0
         macro = np.where(occurs, f1, 0).sum(1) / occurs.sum(1)
         return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy, "macro_f1": macro}
-    micro = _ratio(2 * right.sum(1), (there + said).sum(1))
+    micro = ratio(2 * right.sum(1), (there + said).sum(1))
     return {
         "loss": loss,
         "micro_f1": micro,
@@ -94,17 +95,10 @@ def _of_numbers(
     truth: NDArray[Any], given: NDArray[Any], loss: NDArray[Any], weights: NDArray[Any]
 ) -> dict[str, NDArray[np.float64]]:
     total = weights.sum(1)
-    mean, square = weights @ truth / total, weights @ truth**2 / total
+    spread = weights @ truth**2 / total - (weights @ truth / total) ** 2
     return {
         "loss": loss,
         "root_mean_square_error": np.sqrt(loss),
         "mean_absolute_error": weights @ np.abs(given - truth) / total,
-        "r2": 1 - _ratio(loss, square - mean**2),
+        "r2": 1 - np.divide(loss, spread, out=np.full_like(loss, np.nan), where=spread > 0),
     }
-
-
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    ratio: NDArray[np.float64] = np.divide(
-        part, whole, out=np.zeros(np.shape(part)), where=whole > 0
-    )
-    return ratio

@@ -27,7 +27,7 @@ from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.language_modelling import evaluate_language_model
-from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
@@ -46,6 +46,8 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
     a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".json")
+    if output is not None:
+        check_not_read(output, config.data)
     unicode = UnicodeCheck(config.reading.strict)
     with nullcontext() if output is None else whole_file(output) as file:
         results = measure(config, unicode)

@@ -13,8 +13,9 @@ from ulmfit.explain.explanation import Explanation
 from ulmfit.explain.explanation import explain as explanation_of
 from ulmfit.explain.page import html_page, terminal_lines
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.warning import warn_of
+from ulmfit.text.printable import printable
 from ulmfit.text.types import Text, text_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
@@ -26,6 +27,8 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     Raises `UlmfitError` for a wrong setting, a row that is not there, or a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".html", ".json")
+    if output is not None:
+        check_not_read(output, config.data)
     unicode = UnicodeCheck(config.reading.strict)
     text = _text(config, unicode)
     warn_of(unicode, quiet)
@@ -34,6 +37,7 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     if output is None:
         console = Console(highlight=False, emoji=False)
         for line in terminal_lines(found):
+            line.plain = printable(line.plain)
             console.print(line, soft_wrap=True)
         return None
     with whole_file(output) as file:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from ulmfit.atomic import NO_ROOM
 from ulmfit.errors import ConfigError, DataError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says when a disk takes no more, whichever file it was."""
 
 
 def named_output(output: str, *suffixes: str) -> Path:
@@ -22,6 +19,16 @@ def named_output(output: str, *suffixes: str) -> Path:
             f"setting 'output': found '{output}'; let its name end in {' or '.join(suffixes)}"
         )
     return Path(output)
+
+
+def check_not_read(output: Path, *inputs: str | None) -> None:
+    """Raise `ConfigError` if `output` is one of the files that are read."""
+    for name in inputs:
+        if name is not None and output.exists() and Path(name).exists() and output.samefile(name):
+            raise ConfigError(
+                f"setting 'output': {output} would be written over {name}, which is read; give "
+                "another name"
+            )
 
 
 @contextmanager

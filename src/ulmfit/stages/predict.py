@@ -24,7 +24,7 @@ from ulmfit.data.files import checked, codec_of, faults
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.output_file import whole_file
+from ulmfit.stages.output_file import check_not_read, whole_file
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
@@ -62,6 +62,8 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
     write = WRITERS[_format(config)]
     unicode = UnicodeCheck(config.reading.strict)
     documents = _documents(config, unicode)
+    if config.output != STANDARD:
+        check_not_read(Path(config.output), config.data)
     with _opened(config.output) as stream:
         device = resolve_device(config.device)
         model = TextClassifier.from_pretrained(

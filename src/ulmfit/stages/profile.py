@@ -11,7 +11,7 @@ import torch
 from ulmfit.config.stages import ProfileConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.nn.operations import decoder_operations, encoder_operations
-from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
 from ulmfit.stages.trial import Trial, trial
 from ulmfit.training.loop import Task
@@ -30,6 +30,8 @@ def profile_training(config: ProfileConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for wrong settings, bad data, or a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".json")
+    if output is not None:
+        check_not_read(output, config.data, *config.unlabelled)
     with nullcontext() if output is None else whole_file(output) as file:
         with trial(config, quiet) as ready:
             found = _measured(ready, config.steps)

@@ -15,7 +15,7 @@ from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import ReportConfig
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import targets_of
-from ulmfit.errors import ConfigError
+from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.report.contents import (
     BASELINE,
@@ -27,7 +27,7 @@ from ulmfit.report.contents import (
 )
 from ulmfit.report.page import render
 from ulmfit.stages.evaluate import finite
-from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck
@@ -41,6 +41,8 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     a model of other labels to compare with.
     """
     output = named_output(config.output, ".html")
+    for each in (output, output.with_suffix(".json")):
+        check_not_read(each, config.data, config.training)
     unicode = UnicodeCheck(config.reading.strict)
     with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
         contents = _contents(config, unicode)
@@ -89,8 +91,13 @@ def _compared(config: ReportConfig, contents: Contents, task: Task) -> Contents:
     training = list(read_documents(config.training, config.reading, labelled=True))
     documents = list(_documents(config))
     characters = config.baseline == "characters"
-    plain = baseline_task(task, training, characters)
-    answers = baseline_answers(plain, training, documents, characters)
+    try:
+        plain = baseline_task(task, training, characters)
+        answers = baseline_answers(plain, training, documents, characters)
+    except ValueError as error:  # scikit-learn's, of too few labels, documents or words
+        raise DataError(
+            f"{config.training}: the baseline cannot learn from it: {error}; give more documents"
+        ) from None
     rows.append(compare(BASELINE, plain, answers, targets_of(documents, task)))
     return {
         "comparison": rows,

@@ -19,13 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ulmfit.atomic import write_json
+from ulmfit.atomic import NO_ROOM, write_json
 from ulmfit.config.settings import default_values, to_dict
 from ulmfit.config.stages import OutputConfig
 from ulmfit.errors import ArtefactError, BusyError, ResumeError
 from ulmfit.models.folder import check_replaceable
 from ulmfit.stages.curves import draw_run
-from ulmfit.stages.output_file import NO_ROOM
 from ulmfit.training import processes
 from ulmfit.training.checkpoint import load_checkpoint, save_checkpoint
 from ulmfit.training.log import RunLog

@@ -16,7 +16,7 @@ from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.stages.output_file import named_output, whole_file
+from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.unicode import UnicodeCheck
@@ -31,6 +31,7 @@ def visualize(config: VisualizeConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for a wrong setting, bad data, or a folder without such a member.
     """
     output = named_output(config.output, ".html")
+    check_not_read(output, config.data)
     with whole_file(output) as file:
         unicode = UnicodeCheck(config.reading.strict)
         file.write(_page(config, unicode))

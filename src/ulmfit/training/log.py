@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ulmfit.text.printable import printable
+
 
 class RunLog:
     """A log of JSON lines that can be cut back to a checkpoint, with lines for people on stderr."""
@@ -29,7 +31,7 @@ class RunLog:
 
     def say(self, message: str) -> None:
         """Show a line to the person who waits."""
-        self.console.print(message, markup=False, soft_wrap=True)
+        self.console.print(printable(message), markup=False, soft_wrap=True)
 
     def warn(self, message: str | None) -> None:
         """Show and write a message that is not to be missed, if there is one."""

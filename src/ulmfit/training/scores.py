@@ -120,10 +120,10 @@ class MultiLabelScores:
         there, in the mean.
         """
         whole = self._whole / self.documents
-        f1 = _ratio(2 * self._right, self._given + self._there)
+        f1 = ratio(2 * self._right, self._given + self._there)
         return {
             "loss": self._loss / (self.documents * len(self.labels)),
-            "micro_f1": float(_ratio(2 * self._right.sum(), self._given.sum() + self._there.sum())),
+            "micro_f1": float(ratio(2 * self._right.sum(), self._given.sum() + self._there.sum())),
             "macro_f1": float(f1.mean()),
             "accuracy": whole,
             "error": 1.0 - whole,
@@ -177,15 +177,15 @@ def _by_label(
     """Return the measures of labels that were `right` so often, `given` and `there`."""
     columns = {
         "label": labels,
-        "precision": _ratio(right, given).tolist(),
-        "recall": _ratio(right, there).tolist(),
-        "f1": _ratio(2 * right, given + there).tolist(),
+        "precision": ratio(right, given).tolist(),
+        "recall": ratio(right, there).tolist(),
+        "f1": ratio(2 * right, given + there).tolist(),
         "support": there.tolist(),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _ratio(part: Any, whole: Any) -> NDArray[np.float64]:
+def ratio(part: Any, whole: Any) -> NDArray[np.float64]:
     """Return `part / whole`; 0 where there is nothing to divide."""
     ratio: NDArray[np.float64] = np.divide(
         part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0
