@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import check_part, from_dict, overlaid, read_values
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.answers import given_labels
-from ulmfit.data.sources import Document, read_documents
+from ulmfit.data.sources import Document, as_weight, read_documents
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.text.types import Text, columns_of
@@ -63,8 +62,8 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Iterable[Any]) -> NDArray[np.float32]:
         """Return document vectors [texts, features]: the pooled outputs of each direction."""
-        check_is_fitted(self, "model_")
-        return self.model_.encode(list(_texts(X)))
+        texts = self._checked_texts(X)
+        return self.model_.encode(texts)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -100,11 +99,12 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from ulmfit.stages.train import train
 
         labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
-        others = read_documents(
-            _texts([] if unlabelled is None else unlabelled), ReadingConfig(), labelled=False
-        )
+        if not labelled:
+            raise DataError("texts: none; give texts with their labels")
+        given = _texts([] if unlabelled is None else unlabelled)
+        others = list(read_documents(given, ReadingConfig(), labelled=False))
         with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder:
-            config = self._config(Path(folder), labelled, unlabelled is not None, classifier)
+            config = self._config(Path(folder), labelled, bool(others), classifier)
             _write(config.data, config.reading, _weighted(labelled, sample_weight))
             for path in config.unlabelled:
                 _write(path, config.reading, others)
@@ -112,8 +112,20 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return labelled
 
     def _answers(self, X: Iterable[Any]) -> NDArray[np.float32]:
+        texts = self._checked_texts(X)
+        return self.model_.predict_proba(texts)
+
+    def _checked_texts(self, X: Iterable[Any]) -> list[Text]:
+        """Return texts of as many columns as those it was fitted to."""
         check_is_fitted(self, "model_")
-        return self.model_.predict_proba(list(_texts(X)))
+        texts, fitted = list(_texts(X)), self.model_.text_columns
+        for row, text in enumerate(texts, 1):
+            if fitted not in (None, len(columns_of(text))):
+                raise DataError(
+                    f"texts, row {row}: {len(columns_of(text))} texts a document, where those it "
+                    f"was fitted to have {fitted}; give the same columns"
+                )
+        return texts
 
     def _config(
         self,
@@ -130,7 +142,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        columns = len(columns_of(labelled[0].text)) if labelled else 1
+        columns = len(columns_of(labelled[0].text))
         given = {
             "data": str(folder / "labelled.jsonl"),
             "unlabelled": (str(folder / "unlabelled.jsonl"),) if unlabelled else (),
@@ -309,12 +321,16 @@ class ULMFiTRegressor(RegressorMixin, ULMFiTEstimator):  # type: ignore[misc]
 def _as_array(y: Any) -> NDArray[Any]:
     """Return labels [texts], or a matrix of them [texts, labels], sparse or not."""
     try:
-        return np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+        array = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     except ValueError:
         raise DataError(
             "y: found lists of different lengths; give several labels a text as a matrix of 0 and "
             "1, as scikit-learn's MultiLabelBinarizer makes it"
         ) from None
+    words = array.dtype.kind == "U"
+    if words and isinstance(y, list) and not all(isinstance(label, str) for label in y):
+        return np.array(y, dtype=object)  # NumPy would write what is missing as a word
+    return array
 
 
 def _classes(labels: NDArray[Any]) -> NDArray[Any]:
@@ -376,11 +392,7 @@ def _weighted(documents: list[Document], sample_weight: ArrayLike | None) -> Ite
             "number for each"
         )
     for document, weight in zip(documents, weights.tolist(), strict=True):
-        if not weight >= 0 or math.isinf(weight):
-            raise DataError(
-                f"sample_weight: found {weight} for {document.where}; make it 0 or more"
-            )
-        yield replace(document, weight=weight)
+        yield replace(document, weight=as_weight(weight, f"sample_weight of {document.where}"))
 
 
 def _write(path: str, reading: ReadingConfig, documents: Iterable[Document]) -> None:

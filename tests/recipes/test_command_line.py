@@ -30,6 +30,7 @@ from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
 from ulmfit.models.text_classifier import BLOCK_TEXTS, ClassifierMember, TextClassifier
 from ulmfit.stages.predict import _in_blocks
+from ulmfit.text.printable import printable
 from ulmfit.text.tokenizer import Tokenizer
 
 LABELS = ("긍정", 'no, "no"', "yes")
@@ -257,6 +258,25 @@ def test_a_lone_surrogate_is_explained_as_what_replaces_it(
     assert shell(*command, "--data", data) == 0
     assert f"the first: {data}, row 1" in shell.err
     assert shell.error(*command, "--data", data, "--strict")[0] == 3
+
+
+def test_another_number_of_text_columns_than_in_training_is_told(
+    shell: Shell, classifier: Path, tmp_path: Path
+) -> None:
+    model = TextClassifier.from_pretrained(classifier)
+    model.run = {"train": {"settings": {"reading": {"text_columns": ["premise", "hypothesis"]}}}}
+    model.save_pretrained(tmp_path / "pairs")
+    data = write_csv(tmp_path / "data.csv", ["a text"], ["yes"])
+    output = tmp_path / "why.json"
+    more = {"evaluate": (), "predict": (), "explain": ("--method", "occlusion", "--output", output)}
+    for command, given in more.items():
+        assert shell(command, "--model", tmp_path / "pairs", "--data", data, *given) == 0
+        assert shell.err == (
+            "ulmfit: warning: documents have 1 text column(s), where those of training had 2; "
+            "--reading.text-columns names them\n"
+        )
+        assert shell(command, "--model", tmp_path / "pairs", "--data", data, *given, "--quiet") == 0
+        assert shell.err == ""
 
 
 def test_several_columns_are_explained_one_after_the_other(
@@ -542,7 +562,7 @@ def test_a_text_goes_on_from_its_prompt(shell: Shell, language_model: Path, prom
     assert shell(*command, "--seed", 1) == 0
     model = LanguageModel.from_pretrained(language_model)
     shown = model.generate(prompt.replace("\udcff", "\ufffd"), tokens=5, seed=1)
-    assert shell.out == shown + "\n"
+    assert shell.out == printable(shown) + "\n"
     assert ("U+FFFD" in shell.err) == (prompt == "\udcff")
 
 

@@ -137,6 +137,19 @@ def test_labels_come_back_as_they_were(
     assert estimator.score(texts, y) > 0.9
 
 
+def test_texts_have_the_columns_of_those_it_was_fitted_to(fitted: ULMFiTClassifier) -> None:
+    for method in ("predict", "predict_proba", "transform"):
+        with pytest.raises(DataError, match=r"texts, row 2: 2 texts a document, .* have 1; give"):
+            getattr(fitted, method)(["a text", ("a title", "a text")])
+
+
+def test_no_unlabelled_texts_are_none(make: Make, data: tuple[list[str], list[str]]) -> None:
+    given = make(settings={"language_model": {"skip": True}}).fit(*data, unlabelled=[])
+    without = make(settings={"language_model": {"skip": True}}).fit(*data)
+    expected = without.predict_proba(data[0][:9])
+    np.testing.assert_array_equal(given.predict_proba(data[0][:9]), expected)
+
+
 def test_unlabelled_texts_have_the_columns_of_the_others(
     make: Make, data: tuple[list[str], list[str]]
 ) -> None:
@@ -336,6 +349,8 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({"settings": {"output": "x"}}, ["a", "b"], ["x", "y"], "leave it out, fit gives it"),
         ({"settings": {"directions": "both"}}, ["a"], ["x"], "it is a parameter of its own"),
         ({}, ["a", "b"], np.array([1, "a"], dtype=object), "y: found labels of several types"),
+        ({}, ["a", "b"], ["x", float("nan")], "texts, row 2: the label is missing"),
+        ({}, [], [], "texts: none; give texts with their labels"),
         ({"settings": {"epochs": 3}}, ["a", "b"], ["x", "y"], "unknown setting 'epochs'"),
         ({"settings": {"classifier": 5}}, ["a"], ["x"], "ULMFiTClassifier: setting 'classifier'"),
         ({"class_weight": {"z": 2.0}}, ["a", "b"], ["x", "y"], "label 'z' is none of"),
@@ -350,7 +365,8 @@ def test_what_is_wrong_is_named(
 
 @pytest.mark.parametrize("weights", [[1.0], [[1.0, 1.0]], [1.0, -1.0], [1.0, np.nan]])
 def test_wrong_weights_are_named(weights: Any, make: Make) -> None:
-    with pytest.raises(DataError, match="sample_weight: found"):
+    message = r"sample_weight(: found| of texts, row 2: found .* as weight)"
+    with pytest.raises(DataError, match=message):
         make().fit(["a", "b"], ["x", "y"], sample_weight=weights)
     with pytest.raises(ConfigError):
         make(settings={"classifier": {"training": {"epochs": -1}}}).fit(["a", "b"], ["x", "y"])

@@ -16,7 +16,7 @@ from ulmfit.config.data import ValidationConfig
 from ulmfit.config.settings import from_dict
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.sources import Document
-from ulmfit.errors import ConfigError, ResumeError
+from ulmfit.errors import ConfigError, DataError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData, of_mean_weight_one
@@ -92,6 +92,32 @@ def test_it_learns_from_what_it_labelled(
     assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
 
 
+def test_several_teachers_label_together(
+    config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers: list[TextClassifier] = []
+
+    def noted(settings: TrainConfig, teacher: TextClassifier, *rest: Any) -> list[Document]:
+        teachers.append(teacher)
+        return self_labelled(settings, teacher, *rest)
+
+    monkeypatch.setattr("ulmfit.stages.self_training.self_labelled", noted)
+    settings = {"rounds": 2, "epochs": 1.0, "teachers": 3}
+    folder = train(config(self_training=settings), quiet=True)
+    assert [len(teacher.members) for teacher in teachers] == [6, 2]
+    states = [each.network.state_dict() for each in teachers[0].members[::2]]
+    weights = [state["head.blocks.0.2.weight"] for state in states]
+    assert not any(weights[0].equal(other) for other in weights[1:])
+    trained = read_config(folder)
+    assert len(trained.members) == 2
+    assert list(trained.run["train"]["results"])[:4] == [
+        "classifier, forward",
+        "classifier, backward",
+        "classifier, forward, teacher_2",
+        "classifier, backward, teacher_2",
+    ]
+
+
 def test_the_surest_are_kept_as_many_of_each_label_as_are_labelled() -> None:
     weights = [0.6, 0.9, 0.7, 0.8, 0.99, 0.95]
     found = [
@@ -114,7 +140,8 @@ def test_a_list_of_one_label_is_that_label(
     path = write(tmp_path / "texts.csv", [(f"text {i}",) for i in range(40)], "text")
     known = [Document("a text", ("long",), ""), Document("no text", ("short",), "")]
     made = config(unlabelled=(path,), self_training={"rounds": 1, "share": 0.5})
-    found = self_labelled(made, FakeClassifier(), LabelledData(known, [], FakeClassifier.task))  # type: ignore[arg-type]
+    data = LabelledData(known, [], FakeClassifier.task)
+    found = self_labelled(made, FakeClassifier(), data, "float32")  # type: ignore[arg-type]
     assert [document.label for document in found] == ["long"] * 10  # half of 40, none "short"
 
 
@@ -181,7 +208,7 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
         labelled.append(given)
         return self_labelled(*given)
 
-    monkeypatch.setattr("ulmfit.stages.train.self_labelled", noted)
+    monkeypatch.setattr("ulmfit.stages.self_training.self_labelled", noted)
     train(config(resume=True), quiet=True)
     assert set(trained) == {"classifier.backward.1"} and len(labelled) == 1
     first, second = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "model"))
@@ -227,7 +254,7 @@ def test_known_texts_are_left_out_and_all_others_as_likely(
         made = config(
             unlabelled=(path,), self_training={"rounds": 1, "documents": 12}, classifier=training
         )
-        found = self_labelled(made, FakeClassifier(), data)  # type: ignore[arg-type]
+        found = self_labelled(made, FakeClassifier(), data, "float32")  # type: ignore[arg-type]
         assert len(found) == 12
         rows = [int(document.where.rpartition(" ")[2]) for document in found]
         assert rows == sorted(rows)
@@ -246,6 +273,17 @@ def test_how_sure_a_decision_is() -> None:
     assert sureness(Task(labels=("a", "b")), answers) == pytest.approx([0.7, 0.9])
     assert sureness(several, answers) == pytest.approx([0.7, 0.9])
     assert sureness(Task(kind="number", range=(0, 1)), answers[:, :1]) == pytest.approx([1, 1])
+
+
+def test_faults_of_unlabelled_text_are_told_before_training(
+    config: Callable[..., TrainConfig], tmp_path: Path, stop_at: StopAt
+) -> None:
+    trained = stop_at(-1)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("text,other\nfine,1\nshort\n")
+    with pytest.raises(DataError, match=r"bad\.csv, row 2 .* 1 fields where the header has 2"):
+        train(config(unlabelled=(str(bad),)), quiet=True)
+    assert not trained
 
 
 def test_it_needs_documents(config: Callable[..., TrainConfig]) -> None:

@@ -355,6 +355,16 @@ def test_a_file_of_all_settings_is_a_command_line(
             "integer, unable to parse string as an integer or 'auto'",
         ),
         (
+            "train --output o --data d --reading.label-separator=",
+            "train: setting 'reading.label_separator': found ''; string should have at least 1 "
+            "character",
+        ),
+        (
+            "curves --logs --output c.png",
+            "curves: setting 'logs': found []; tuple should have at least 1 item after validation, "
+            "not 0",
+        ),
+        (
             "train --output o --data d --classifier.class-weights balance",
             "train: setting 'classifier.class_weights': found 'balance'; "
             "input should be a valid dictionary or 'none' or 'balanced'",

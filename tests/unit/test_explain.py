@@ -332,6 +332,11 @@ def test_a_sure_answer_is_explained(tokenizer: Tokenizer) -> None:
     assert np.isfinite(explain(model, TEXTS[0]).contributions).all()
 
 
+def test_an_unknown_method_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ConfigError, match="method: found 'lime'; give integrated_gradients or occ"):
+        explain(classifier(tokenizer), TEXTS[0], method="lime")  # type: ignore[arg-type]
+
+
 def test_a_number_has_no_labels(tokenizer: Tokenizer) -> None:
     model = classifier(tokenizer, kind="number", labels=(), range=(-1.0, 4.0))
     with pytest.raises(ConfigError, match="labels: found 'a', but the classifier answers a number"):
@@ -398,8 +403,14 @@ def test_the_command_writes_a_file(
     assert "three" in content and "one two" not in content
     if suffix == "json":
         assert json.loads(content)["method"] == "integrated_gradients"
+    text = tmp_path / "blank.txt"
+    text.write_text("one two\n\n\nthree four\n")  # rows 1 and 4, as `predict` counts them
+    from_text = [*command[:3], "--data", str(text), "--output", str(output), "--row"]
+    assert main([*from_text, "4"]) == 0 and "three" in output.read_text()
+    assert main([*from_text, "2"]) == 3
+    assert "no document in row 2; the last is 4" in capsys.readouterr().err
     assert main([*command, "--row", "3"]) == 3
-    assert "data.csv: found 2 documents; give a --row up to that" in capsys.readouterr().err
+    assert "data.csv: no document in row 3; the last is 2" in capsys.readouterr().err
     assert main([*command, "--text", "both"]) == 2
     assert main([*command, "--output", str(tmp_path / "why.pdf")]) == 2
     assert "let its name end in .html or .json" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from ulmfit.config.artefact import BeginMark, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.token_store import TokenStore
-from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.errors import ArtefactError, ConfigError, DataError
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.stages.language_modelling import evaluate_language_model
@@ -257,6 +257,15 @@ def test_models_that_do_not_fit_together_are_not_saved(
     with pytest.raises(ArtefactError, match="the members' tokenizers or shapes differ"):
         save_language_models([forward, make(other, "backward")], tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_texts_may_come_one_by_one_and_must_be_texts(tokenizer: Tokenizer) -> None:
+    model = make(tokenizer)
+    texts = ["a text", "and another"]
+    np.testing.assert_array_equal(model.perplexity(iter(texts)), model.perplexity(texts))
+    np.testing.assert_array_equal(model.encode(iter(texts)), model.encode(texts))
+    with pytest.raises(DataError, match=r"texts, row 2: found None of type NoneType"):
+        model.perplexity(["a", None])  # type: ignore[list-item]
 
 
 def test_a_tokenizer_of_another_size_is_refused(tokenizer: Tokenizer) -> None:

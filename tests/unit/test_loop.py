@@ -269,6 +269,22 @@ def test_many_skipped_steps_in_a_row_are_an_error() -> None:
     assert all(w.isfinite().all() for w in weights(task)) and not same_bits(before, weights(task))
 
 
+@pytest.mark.parametrize("scripted", [None, []])
+def test_weights_that_are_not_finite_are_an_error(scripted: list[float] | None) -> None:
+    def spoil(task: LinearTask) -> None:
+        if task.calls == 3:
+            next(task.module.parameters()).data[0, 0] = math.inf
+
+    task = LinearTask(data(24, 4), before_loss=spoil, scripted=scripted)
+    with pytest.raises(TrainingError) as caught:
+        run(task, config(epochs=1.0))
+    assert str(caught.value) == (
+        "p: after batch 6, the weight '0.weight' is not finite; begin anew with a lower learning "
+        "rate"
+    )
+    assert not task.snapshots
+
+
 def test_skipped_steps_that_are_apart_are_no_error() -> None:
     spoilt = [i for i in range(60) if i % 10 != 9]
     results = run(LinearTask(with_nan(data(240, 4), *spoilt)), config(epochs=1.0))

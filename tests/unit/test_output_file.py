@@ -19,6 +19,21 @@ def test_the_file_is_there_when_all_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    target, link, pipe = (tmp_path / name for name in ("target.csv", "link.csv", "pipe"))
+    target.write_text("old")
+    link.symlink_to(target.name)
+    with whole_file(link) as file:
+        file.write("new")
+    assert link.is_symlink() and target.read_text() == "new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with whole_file(pipe) as file:
+        file.write("through")
+    assert os.read(reader, 99) == b"through" and pipe.is_fifo()
+    os.close(reader)
+
+
 def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text("{}")
     (tmp_path / "link.json").symlink_to("in.json")

@@ -27,12 +27,16 @@ def config(folder: Path, **settings: Any) -> PretrainConfig:
     return PretrainConfig(**given)
 
 
-def interrupt(settings: PretrainConfig, *, part: str | None = "forward") -> None:
-    """Begin a run that is killed after it has finished `part`."""
+def interrupt(
+    settings: PretrainConfig, *, part: str | None = "forward", saving: bool = False
+) -> None:
+    """Begin a run that is killed after it has finished `part`, or while it writes its artefact."""
     run = RunFolder(settings, quiet=True)
     run.__enter__()
     if part:
         run.finish(part, WEIGHTS, {"loss": 1.5})
+    if saving:
+        assert run.may_replace() == settings.overwrite
     run._lock.release()
 
 
@@ -307,13 +311,51 @@ def test_a_folder_of_the_users_own_is_not_taken_for_a_run(tmp_path: Path) -> Non
 
 
 def test_a_run_killed_after_its_artefact_was_written_is_finished_by_resume(tmp_path: Path) -> None:
-    interrupt(config(tmp_path))
+    interrupt(config(tmp_path), saving=True)
     put_artefact(tmp_path / "model", "new")
     with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
         assert run.finished("forward") is not None
-        assert run.overwrite
+        assert run.may_replace()
         run.remove()
     assert names(tmp_path) == {"model"}
+
+
+def test_another_artefact_that_stands_there_is_not_replaced_by_resume(tmp_path: Path) -> None:
+    interrupt(config(tmp_path))
+    put_artefact(tmp_path / "model", "of another run")
+    with pytest.raises(ArtefactError, match="exists already"):
+        RunFolder(config(tmp_path, resume=True), quiet=True).__enter__()
+    assert label(tmp_path / "model") == "of another run"
+
+
+@pytest.mark.parametrize("error", [DataError("no such file"), KeyboardInterrupt()])
+def test_a_run_is_discarded_only_when_another_has_learned(
+    tmp_path: Path, error: BaseException
+) -> None:
+    interrupt(config(tmp_path))
+    other = config(tmp_path, overwrite=True, preset="base")
+    with pytest.raises(type(error)), RunFolder(other, quiet=True) as run:
+        assert run.finished("forward") is None
+        raise error
+    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        assert run.finished("forward") is not None
+    interrupt(other, part=None)  # killed before it had learned anything
+    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        assert run.finished("forward") is not None
+    interrupt(other)
+    with RunFolder(config(tmp_path, resume=True, preset="base"), quiet=True) as run:
+        assert run.finished("forward") is not None
+        run.remove()
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "resolved.json"])
+@pytest.mark.parametrize("content", ["[]", '{"half'])
+def test_a_damaged_file_of_the_run_is_named(tmp_path: Path, name: str, content: str) -> None:
+    interrupt(config(tmp_path))
+    (tmp_path / "model.run" / name).write_text(content)
+    with pytest.raises(ResumeError, match=rf"{name}: damaged, not JSON; discard the run with"):
+        RunFolder(config(tmp_path, resume=True), quiet=True).__enter__()
 
 
 def test_a_run_killed_while_it_cleaned_up_is_no_run(tmp_path: Path) -> None:

@@ -275,6 +275,42 @@ def test_a_column_for_a_single_label(tmp_path: Path) -> None:
         read((["a"], ["1"]), label_columns=("toxic",))
 
 
+def test_rows_that_all_lack_a_label_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,\nb, \n")
+    with pytest.raises(DataError) as caught:
+        read(path, missing_label="unlabelled")
+    assert str(caught.value) == (
+        f"{path}, row 2: this and all other rows have no label; give some that have"
+    )
+
+
+def test_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n\ntext,label\na,x\n")
+    assert [(d.text, d.label, d.row) for d in read(path)] == [("a", "x", 1)]
+
+
+def test_an_integer_of_any_size_is_a_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "a", "label": {10**400}}}\n')
+    assert [d.label for d in read(path)] == [str(10**400)]
+
+
+def test_the_row_of_a_document_in_a_folder_is_its_file(tmp_path: Path) -> None:
+    folder = tmp_path / "fold, row 5" / "neg"
+    folder.mkdir(parents=True)
+    (folder / "0.txt").write_text("a")
+    assert [d.row for d in read(folder.parent)] == [f"{folder}/0.txt"]
+
+
+def test_kept_values_are_plain_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "id": [1, {"b": "é"}], "far": 1e999}\n')
+    documents = read_documents(path, READING, labelled=False, kept_columns=("id", "far"))
+    assert [d.kept for d in documents] == [('[1, {"b": "é"}]', "inf")]
+
+
 def test_lists_have_no_columns_to_keep() -> None:
     with pytest.raises(DataError, match="lists have no column 'id'"):
         list(read_documents(["a"], READING, labelled=False, kept_columns=("id",)))
@@ -403,8 +439,9 @@ FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.tsv", b"text\tclass\na\tb\n", {},
      "no column 'label'; found 'text', 'class': "
      "name it with --reading.label-column"),
-    ("a.csv", b"\ntext,label\n", {},
+    ("a.csv", b"\n\n", {},
      "no column 'text'; found none: name it with --reading.text-columns"),
+    ("a.csv", b"\ntext,label\n", {}, "a header but no rows; check that it was written completely"),
     ("a.csv", b"text,text,label\na,b,c\n", {}, "column 'text' occurs twice; rename one of them"),
     ("a.csv", CSV.encode() + b"caf\xe9 au lait,x\n", {},
      "row 2: byte 0xe9 (after 'caf') does not decode as utf-8; give the file's encoding with "
@@ -508,8 +545,11 @@ def test_message_for_a_folder(tmp_path: Path) -> None:
     )
     (tmp_path / "pos").mkdir()
     assert failure(tmp_path) == (
-        f"{tmp_path / 'pos'}: the folder of a class must hold documents, a file each"
+        f"{tmp_path / 'pos'}: found nothing; the folder of a class must hold documents, a file each"
     )
+    (tmp_path / "pos" / "more").mkdir()
+    assert failure(tmp_path).startswith(f"{tmp_path / 'pos'}: found the folder 'more'; the folder")
+    (tmp_path / "pos" / "more").rmdir()
     (tmp_path / "pos" / "1.txt").write_bytes(b"na\xefve")
     assert failure(tmp_path) == (
         f"{tmp_path / 'pos' / '1.txt'}: byte 0xef (after 'na') does not decode as utf-8; "
@@ -682,7 +722,7 @@ def test_a_wrong_weight_is_named(weight: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(read_documents(path, reading, labelled=True, weighted=True))
     assert str(caught.value) == (
-        f"{path}, row 2: found {weight!r} as weight; make it a number of 0 or more"
+        f"{path}, row 2: found {weight!r} as weight; make it a number from 0 to 1e+100"
     )
 
 

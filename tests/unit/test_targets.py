@@ -104,6 +104,10 @@ def test_what_cannot_be_learned_is_refused() -> None:
         "a.csv, row 2: found the label 'two' where a number is expected; write a number, or train "
         "with --classifier.task single_label"
     )
+    assert refusal(["1e308", "-1e308"], "number") == (
+        "a.csv, row 1: this and all other training documents have numbers from -1e+308 to 1e+308, "
+        "too far apart; give smaller ones"
+    )
     assert "a.csv, row 2: 7 is out of the range [1.0, 5.0]" in refusal(
         ["2", "7"], "number", bounds=(1.0, 5.0)
     )

@@ -390,6 +390,17 @@ def test_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     assert before != fingerprint_files([tmp_path], ReadingConfig())
 
 
+def test_fingerprint_of_a_folder_follows_links(tmp_path: Path) -> None:
+    found = []
+    for text in ("apple", "zebra"):
+        (tmp_path / text / "own").mkdir(parents=True)
+        (tmp_path / text / "own" / "1.txt").write_text(text)
+        (tmp_path / text / "given").mkdir()
+        (tmp_path / text / "given" / "class").symlink_to(tmp_path / text / "own")
+        found.append(fingerprint_files([tmp_path / text / "given"], ReadingConfig()))
+    assert found[0] != found[1]
+
+
 def test_fingerprint_of_an_absent_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv: cannot read the file.*check its path"):
         fingerprint_files([tmp_path / "absent.csv"], ReadingConfig())

@@ -24,7 +24,7 @@ class ReadingConfig:
     """In place of `label_column`, for documents with several labels: a column for each label, 1
     where it is there and 0 where it is not."""
 
-    label_separator: str | None = None
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
     """In place of lists, for documents with several labels: what stands between them in a cell,
     such as `|`. An empty cell: no label."""
 

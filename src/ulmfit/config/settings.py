@@ -104,7 +104,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
             f"{', '.join(recipes())}"
         )
     try:
-        values = parsers[path.suffix](path.read_text(encoding="utf-8"))
+        values = parsers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
     if not isinstance(values, dict):

@@ -104,7 +104,7 @@ class FromPretrainedConfig(OutputConfig):
 class TokenizerStageConfig(OutputConfig):
     """Train a tokenizer on text and save it as a folder."""
 
-    texts: tuple[str, ...]
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files of text to learn from; `-` is standard input."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -141,7 +141,7 @@ class ShapeConfig:
 class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
     """Train a language model from random weights on general text (stage 1)."""
 
-    texts: tuple[str, ...]
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files of general text; `-` is standard input."""
 
     validation: str | None = None
@@ -194,7 +194,7 @@ class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
 class FinetuneConfig(LanguageModelTrainingConfig, FromPretrainedConfig):
     """Fine-tune a pretrained language model on the target text (stage 2)."""
 
-    texts: tuple[str, ...]
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files of the target text, `-` being standard input; labels, if any, are not looked at."""
 
     validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
@@ -217,7 +217,7 @@ class TransferConfig(OutputConfig):
     directions: Directions = "both"
     """Which of its members."""
 
-    texts: tuple[str, ...]
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files of the target text; labels, if any, are not looked at."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -346,6 +346,10 @@ class SelfTrainingConfig:
 
     rounds: Annotated[int, Field(ge=0)] = 0
     """How often; 0: never. The classifiers of a round label the documents of the next."""
+
+    teachers: Annotated[int, Field(ge=1)] = 1
+    """Classifiers of each direction, of seeds of their own, that label the documents of the first
+    round together: with few labels, what one of them learns hangs on its seed."""
 
     documents: Annotated[int, Field(ge=1)] = 10_000
     """Unlabelled documents that are labelled, at most; of more, so many are drawn."""
@@ -721,7 +725,7 @@ class GenerateConfig:
 class ConvertConfig:
     """Turn models of fastai into a model folder, or a language model into fastai's files."""
 
-    sources: tuple[str, ...]
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files of weights that fastai saved, or archives of them (`.tgz`), one for each direction;
     with `to`, the folder of a language model. May be given without `--sources`, in front."""
 
@@ -769,7 +773,7 @@ class ConvertConfig:
 class CurvesConfig:
     """Draw the learning curves of a run, or of several, as a picture. Needs the extra `plots`."""
 
-    logs: tuple[str, ...]
+    logs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Logs of runs: `OUTPUT.log.jsonl` or, while the run goes on, `OUTPUT.run/log.jsonl`."""
 
     output: str = "curves.png"

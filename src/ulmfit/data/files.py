@@ -41,7 +41,7 @@ def open_text(path: Path, encoding: str, newline: str) -> Iterator[io.TextIOWrap
     with faults(path, encoding), _open_bytes(path) as raw:
         head = raw.peek(_HEAD)[:_HEAD]
         if not head:
-            raise DataError(f"{path}: the file is empty; check that it was written completely")
+            raise DataError(f"{path}: {_nothing(path)}")
         _refuse_binary(path, head, codec)
         yield io.TextIOWrapper(raw, encoding=codec, errors="surrogateescape", newline=newline)
 
@@ -54,7 +54,7 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
     """
     with faults(path), tempfile.TemporaryFile() as unpacked, _open_bytes(path) as raw:
         if not raw.peek(1):
-            raise DataError(f"{path}: the file is empty; check that it was written completely")
+            raise DataError(f"{path}: {_nothing(path)}")
         if isinstance(raw, gzip.GzipFile):
             shutil.copyfileobj(raw, unpacked)
             unpacked.seek(0)
@@ -108,6 +108,13 @@ def codec_of(encoding: str) -> str:
             "give one that Python knows, for example utf-8, latin-1 or cp949"
         ) from None
     return "utf-8-sig" if codec == "utf-8" else codec
+
+
+def _nothing(path: Path) -> str:
+    """Say why there is nothing at a path, and what to do."""
+    if path.is_file():
+        return "the file is empty; check that it was written completely"
+    return "nothing left to read; a pipe is read once only, and here more often: give a file"
 
 
 def _refuse_binary(path: Path, head: bytes, codec: str) -> None:

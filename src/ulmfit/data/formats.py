@@ -150,7 +150,8 @@ def _csv_rows(
         lines = csv.reader(stream, delimiter=delimiter, strict=True)
         row = 0
         try:
-            header = [checked(name, f"{path}, header", encoding) for name in next(lines, [])]
+            names = next(filter(None, lines), [])  # empty lines in front are passed over
+            header = [checked(name, f"{path}, header", encoding) for name in names]
             _check_delimiter(path, header, columns)
             columns.check(header, str(path))
             places = [header.index(name) for name in columns.names]
@@ -281,16 +282,19 @@ def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterat
             f"{path}: a folder has no columns, but {_listed(columns.names)} are asked for; "
             "give a .csv, .tsv, .jsonl or .parquet file"
         )
-    classes = _visible(path, Path.is_dir)
+    classes = visible(path, Path.is_dir)
     if not classes:
         raise DataError(
             f"{path}: a folder without sub-folders; give a file, a pattern such as "
             "'folder/*.csv', or a folder with a sub-folder for each class"
         )
     for label in classes:
-        documents = _visible(label, Path.is_file)
-        if not documents or _visible(label, Path.is_dir):
-            raise DataError(f"{label}: the folder of a class must hold documents, a file each")
+        documents, folders = visible(label, Path.is_file), visible(label, Path.is_dir)
+        if not documents or folders:
+            found = f"the folder '{folders[0].name}'" if folders else "nothing"
+            raise DataError(
+                f"{label}: found {found}; the folder of a class must hold documents, a file each"
+            )
         for document in documents:
             yield Row(
                 replace_surrogates(str(document)),
@@ -299,7 +303,8 @@ def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterat
             )
 
 
-def _visible(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
+def visible(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
+    """Return what a folder holds of a kind, sorted; links are followed, hidden names left out."""
     return sorted(p for p in folder.iterdir() if kind(p) and not p.name.startswith("."))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import math
 import os
 import re
@@ -31,6 +32,9 @@ _WITHOUT_LABEL = (
 )
 """What to do about a cell that is empty."""
 
+LARGEST_WEIGHT = 1e100
+"""Of a document, so that the sum of all stays finite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -41,6 +45,8 @@ class Document:
     """One label, or those of a document that may have several."""
 
     where: str
+    """Where it stands: its file and row, or, in a folder, its file."""
+
     extra: str | None = None
     """Value of the extra column asked for."""
 
@@ -49,6 +55,12 @@ class Document:
 
     kept: tuple[object, ...] = ()
     """Values of the columns to be handed on: strings, numbers, truth values, or None."""
+
+    @property
+    def row(self) -> int | str:
+        """Its number in its file, from 1; in a folder, its file."""
+        found = re.search(r", row (\d+)$", self.where)
+        return self.where if found is None else int(found[1])
 
 
 def read_documents(
@@ -92,16 +104,16 @@ def read_documents(
         weight=reading.weight_column if weighted else None,
         kept=kept_columns,
     )
-    passed_over = labelled and _may_miss_labels(reading)
-    for where, texts, label, extra, weight, kept in _rows(source, columns, reading):
-        if passed_over and _is_empty(label):
-            continue
+    rows = _rows(source, columns, reading)
+    if labelled and _may_miss_labels(reading):
+        rows = _with_label(rows)
+    for where, texts, label, extra, weight, kept in rows:
         yield Document(
             text=_as_document(texts, where, unicode),
             label=_cleaned(_as_label(label, reading, where), where, unicode) if labelled else None,
             where=where,
             extra=_as_name(extra, f"value of {extra_column!r}", where) if extra_column else None,
-            weight=1.0 if columns.weight is None else _as_weight(weight, where),
+            weight=1.0 if columns.weight is None else as_weight(weight, where),
             kept=tuple(_as_kept(value, where, unicode) for value in kept),
         )
 
@@ -178,6 +190,17 @@ def _rows(source: Any, columns: Columns, reading: ReadingConfig) -> Iterator[Row
     if columns.label is not None:
         raise DataError("texts: a list without labels; give a pair (texts, labels)")
     return _list_rows(source)
+
+
+def _with_label(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield the rows that have a label, one at least."""
+    some, row = False, None
+    for row in rows:
+        if not _is_empty(row.label):
+            some = True
+            yield row
+    if row is not None and not some:
+        raise DataError(f"{row.where}: this and all other rows have no label; give some that have")
 
 
 def _joined(rows: Iterator[Row], columns: Columns, reading: ReadingConfig) -> Iterator[Row]:
@@ -319,7 +342,7 @@ def _as_name(value: object, what: str, where: str, remedy: str = _WITHOUT_VALUE)
         return str(value)
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, Real | Decimal) and math.isfinite(value):
+    if isinstance(value, Real | Decimal) and _is_finite(value):
         whole = math.floor(value)
         return str(whole if value == whole else value)
     raise DataError(
@@ -328,14 +351,20 @@ def _as_name(value: object, what: str, where: str, remedy: str = _WITHOUT_VALUE)
     )
 
 
-def _as_weight(value: object, where: str) -> float:
+def _is_finite(value: Real | Decimal) -> bool:
+    return isinstance(value, int) or math.isfinite(value)  # an integer may be too large to ask
+
+
+def as_weight(value: object, where: str) -> float:
+    """Return a document's weight; raises `DataError` unless it is a number from 0 to 1e100."""
     try:
         weight = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         weight = math.nan
-    if not (math.isfinite(weight) and weight >= 0):
+    if not 0 <= weight <= LARGEST_WEIGHT:
         raise DataError(
-            f"{where}: found {reprlib.repr(value)} as weight; make it a number of 0 or more"
+            f"{where}: found {reprlib.repr(value)} as weight; make it a number from 0 to "
+            f"{LARGEST_WEIGHT:g}"
         )
     return weight
 
@@ -344,8 +373,10 @@ def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
     """Return a value that CSV and JSON can hold."""
     if _is_missing(value):
         return None
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, list | dict):
+        return unicode.clean(json.dumps(value, ensure_ascii=False), where)
     return unicode.clean(str(value), where)
 
 

@@ -150,6 +150,11 @@ def _range(
                 f"{low:g}; give documents of different ones"
             )
         margin = MARGIN * (high - low)
+        if not math.isfinite(low - margin) or not math.isfinite(high + margin):
+            raise DataError(
+                f"{documents[0].where}: this and all other training documents have numbers from "
+                f"{low:g} to {high:g}, too far apart; give smaller ones"
+            )
         return low - margin, high + margin
     if bounds[0] >= bounds[1]:
         raise ConfigError(

@@ -31,6 +31,7 @@ from filelock import FileLock
 from ulmfit.atomic import write_json
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import to_dict
+from ulmfit.data.formats import visible
 from ulmfit.data.sources import expand
 from ulmfit.errors import DataError
 from ulmfit.text.blocks import blocks_of
@@ -306,7 +307,7 @@ def fingerprint_texts(texts: Iterable[Text], digest: str = "") -> str:
 
 
 def fingerprint_files(paths: Iterable[str | Path], reading: ReadingConfig) -> str:
-    """Return a hash of the bytes of files (or of all files in a folder) and of how they are read.
+    """Return a hash of the bytes of files, or of a folder's documents, and of how they are read.
 
     Patterns such as `data/*.csv` are expanded. Raises `DataError` if one cannot be read.
     """
@@ -314,12 +315,18 @@ def fingerprint_files(paths: Iterable[str | Path], reading: ReadingConfig) -> st
     given = {name: value for name, value in to_dict(reading).items() if value is not None}
     fingerprint = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in expand(paths):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
+        for file in _documents_of(path):
             # The ending decides how a file is read, its folder which class its document has.
             name = str(file.relative_to(path)) if path.is_dir() else "".join(path.suffixes)
             fingerprint.update(json.dumps([name, _file_digest(file)]).encode())
     return fingerprint.hexdigest()
+
+
+def _documents_of(path: Path) -> list[Path]:
+    """Return a file, or the files of documents in a folder, as they are read."""
+    if not path.is_dir():
+        return [path]
+    return [file for label in visible(path, Path.is_dir) for file in visible(label, Path.is_file)]
 
 
 def _file_digest(path: Path) -> str:

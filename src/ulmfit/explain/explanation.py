@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -96,9 +96,11 @@ def explain(
     (Sundararajan et al. 2017) are fine-grained and add up; `occlusion` leaves words out and reads
     again.
 
-    A lone surrogate counts as U+FFFD. Raises `ConfigError` for an unknown label, or if captum is
-    not installed.
+    A lone surrogate counts as U+FFFD. Raises `ConfigError` for an unknown label or method, or if
+    captum is not installed.
     """
+    if method not in get_args(Method):
+        raise ConfigError(f"method: found {method!r}; give {' or '.join(get_args(Method))}")
     text = text_of_columns(map(replace_surrogates, columns_of(text)))
     # Contributions are in float32, and add up to what is answered in it.
     classifier = copy(classifier)

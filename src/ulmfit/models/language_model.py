@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
-from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.errors import ArtefactError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork, check_vocabulary
@@ -22,7 +22,7 @@ from ulmfit.models.reading import encode_documents, in_order, score_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, checked_texts
 from ulmfit.training.device import resolve_device
 
 NEVER_GENERATED = [PAD_ID, UNKNOWN_ID, FIELD_ID]
@@ -136,7 +136,7 @@ class LanguageModel:
             unread = (torch.tensor([[token]]),)
         return self.tokenizer.decode(written[::-1] if backward else written)
 
-    def perplexity(self, texts: Sequence[Text]) -> NDArray[np.float64]:
+    def perplexity(self, texts: Iterable[Text]) -> NDArray[np.float64]:
         """Return each text's perplexity per token [texts], read alone from the begin mark on.
 
         An empty text has no token to predict: its perplexity is NaN.
@@ -148,14 +148,12 @@ class LanguageModel:
         perplexity: NDArray[np.float64] = np.exp(mean)
         return perplexity
 
-    def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+    def encode(self, texts: Iterable[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, 3 * embedding size]: last, maximum, mean output."""
         return encode_documents(self.network.encoder, self._ids(texts), self.bptt)
 
-    def _ids(self, texts: Sequence[Text]) -> list[NDArray[np.int64]]:
-        if isinstance(texts, str):
-            raise ConfigError("texts: found one string; give a list of texts")
-        return in_order(self.tokenizer.encode_batch(texts), self.member)
+    def _ids(self, texts: Iterable[Text]) -> list[NDArray[np.int64]]:
+        return in_order(self.tokenizer.encode_batch(list(checked_texts(texts))), self.member)
 
 
 def choose_member(config: ArtefactConfig, direction: Direction | None, folder: Path) -> Member:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
 from ulmfit.data.answers import decisions, tempered
-from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.errors import ArtefactError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.networks import ClassifierNetwork, check_vocabulary
 from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
@@ -25,7 +24,7 @@ from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
 from ulmfit.text.blocks import blocks_of
 from ulmfit.text.tokenizer import Tokenizer
-from ulmfit.text.types import Text
+from ulmfit.text.types import Text, checked_texts
 from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
@@ -123,6 +122,13 @@ class TextClassifier:
         return self.task.labels
 
     @property
+    def text_columns(self) -> int | None:
+        """How many texts a document had in training; None if that is not on record."""
+        reading = self.run.get("train", {}).get("settings", {}).get("reading", {})
+        columns = reading.get("text_columns")
+        return None if columns is None else len(columns)
+
+    @property
     def block_texts(self) -> int:
         """How many texts are predicted at a time: fewer of thousands of labels."""
         return max(1, min(BLOCK_TEXTS, BLOCK_ANSWERS // self.task.outputs))
@@ -173,7 +179,7 @@ class TextClassifier:
 
         Memory does not grow with the number of texts.
         """
-        for block in blocks_of(_checked(texts), self.block_texts):
+        for block in blocks_of(checked_texts(texts), self.block_texts):
             ids = self.tokenizer.encode_batch(block)
             yield self.answers_of(ids, token_budget=token_budget).astype(np.float32)
 
@@ -197,7 +203,7 @@ class TextClassifier:
     ) -> list[NDArray[np.float32]]:
         """Return each member's own answers [texts, outputs], before they are averaged."""
         return self._member_answers(
-            self.tokenizer.encode_batch(list(_checked(texts))), token_budget
+            self.tokenizer.encode_batch(list(checked_texts(texts))), token_budget
         )
 
     def _member_answers(
@@ -230,7 +236,7 @@ class TextClassifier:
 
     def encode(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, members * 3 * embedding size]: the pooled outputs."""
-        ids = self.tokenizer.encode_batch(list(_checked(texts)))
+        ids = self.tokenizer.encode_batch(list(checked_texts(texts)))
         vectors = [
             encode_documents(
                 each.network.encoder,
@@ -266,16 +272,3 @@ def member_answers(
     for indices, pooled in pool_documents(encoder, documents, bptt, token_budget, precision):
         result[indices] = objective.answers(network(pooled)).cpu().numpy()
     return result
-
-
-def _checked(texts: Iterable[Text]) -> Iterator[Text]:
-    """Yield the texts; refuse what is none."""
-    if isinstance(texts, str):
-        raise ConfigError("texts: found one string; give a list of texts")
-    for row, text in enumerate(texts, 1):
-        if not all(isinstance(part, str) for part in (text if isinstance(text, tuple) else [text])):
-            raise DataError(
-                f"texts, row {row}: found {reprlib.repr(text)} of type {type(text).__name__}; "
-                "give a string, or a tuple of one for each text column"
-            )
-        yield text

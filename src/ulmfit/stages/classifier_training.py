@@ -26,6 +26,10 @@ MakeDocuments = Callable[[], Sequence[Document]]
 """Gives documents when they are needed: not if a resumed run has learned them already."""
 
 
+SEEDS_OF_A_TEACHER = 1_000
+"""From one teacher's seed to the next one's; rounds of self-training take those between."""
+
+
 @dataclass(frozen=True)
 class LabelledData:
     """The labelled documents, split, and what they ask for."""
@@ -59,14 +63,25 @@ class ClassifierTraining:
         network = self._network(model, self.settings, data.task)
         return self._task(network, model, self.settings, data, data.training)
 
+    def with_teachers(
+        self, classifier: TextClassifier, data: LabelledData, count: int
+    ) -> tuple[TextClassifier, dict[str, Any]]:
+        """Return `classifier` and others of other seeds, `count` in all, that answer together."""
+        members = list(classifier.members)
+        results: dict[str, Any] = {}
+        for number in range(2, count + 1):
+            settings = self._reseeded(SEEDS_OF_A_TEACHER * (number - 1))
+            suffix = f".teacher_{number}"
+            other, found = self._train(settings, data, lambda: data.training, suffix)
+            members += other.members
+            results |= found
+        return self._joined(members, data.task), results
+
     def train_again(
         self, data: LabelledData, further: MakeDocuments, number: int, epochs: float
     ) -> tuple[TextClassifier, dict[str, Any]]:
         """Train anew on `further` documents too: round `number`, from 1, with draws of its own."""
-        training = replace(
-            self.settings.training, epochs=epochs, seed=self.settings.training.seed + number
-        )
-        settings = replace(self.settings, training=training)
+        settings = self._reseeded(number, epochs=epochs)
         return self._train(
             settings, data, lambda: [*of_mean_weight_one(data.training), *further()], f".{number}"
         )
@@ -80,14 +95,17 @@ class ClassifierTraining:
             network, found = self._train_direction(model, settings, data, training, part)
             members.append(ClassifierMember(model.member, network))
             results[part.replace(".", ", ")] = found
-        classifier = TextClassifier(
-            members,
-            self.models[0].tokenizer,
-            data.task,
-            head=settings.head,
-            bptt=settings.bptt,
-        )
-        return classifier, results
+        return self._joined(members, data.task), results
+
+    def _joined(self, members: Sequence[ClassifierMember], task: Task) -> TextClassifier:
+        """Return members that answer together."""
+        tokenizer, settings = self.models[0].tokenizer, self.settings
+        return TextClassifier(members, tokenizer, task, head=settings.head, bptt=settings.bptt)
+
+    def _reseeded(self, further: int, **training: Any) -> ClassifierStage:
+        """Return the settings with a seed that is so much further, and other changes."""
+        own = self.settings.training
+        return replace(self.settings, training=replace(own, seed=own.seed + further, **training))
 
     def _train_direction(
         self,

@@ -29,7 +29,7 @@ from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.language_modelling import evaluate_language_model
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
-from ulmfit.stages.warning import warn_of
+from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.allocator import keep_freed_memory
@@ -50,33 +50,34 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
         check_not_read(output, config.data)
     unicode = UnicodeCheck(config.reading.strict)
     with nullcontext() if output is None else whole_file(output) as file:
-        results = measure(config, unicode)
+        results = measure(config, unicode, quiet)
         if file is not None:
             _write(file, config, results)
     warn_of(unicode, quiet)
     return table(results)
 
 
-def measure(config: EvaluateConfig, unicode: UnicodeCheck) -> Results:
+def measure(config: EvaluateConfig, unicode: UnicodeCheck, quiet: bool = False) -> Results:
     """Return the results of a model of either kind."""
     keep_freed_memory()
     device = resolve_device(config.device)
     artefact = read_config(resolve(config.model))
     if artefact.kind == "text_classifier":
-        return evaluate_classifier(config, device, unicode)
+        return evaluate_classifier(config, device, unicode, quiet)
     if artefact.kind == "language_model":
         return evaluate_language_models(config, artefact, device, unicode)
     raise ArtefactError(f"{config.model}: holds a {artefact.kind}; there is nothing to measure")
 
 
 def evaluate_classifier(
-    config: EvaluateConfig, device: torch.device, unicode: UnicodeCheck
+    config: EvaluateConfig, device: torch.device, unicode: UnicodeCheck, quiet: bool
 ) -> Results:
     """Return the measures of the task, and those of each label.
 
     The file is read twice, for its labels first: one that is not known is told at once.
     """
     model = TextClassifier.from_pretrained(config.model, device=device)
+    warn_of_columns(model, len(config.reading.text_columns), quiet)
     targets = _targets(config, model.task)
     scores = scores_for(model.task)
     for block in model.predict_blocks(_texts(config, unicode, labelled=True)):

@@ -14,9 +14,9 @@ from ulmfit.explain.explanation import explain as explanation_of
 from ulmfit.explain.page import html_page, terminal_lines
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
-from ulmfit.stages.warning import warn_of
+from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.printable import printable
-from ulmfit.text.types import Text, text_of_columns
+from ulmfit.text.types import Text, columns_of, text_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
@@ -33,6 +33,7 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     text = _text(config, unicode)
     warn_of(unicode, quiet)
     classifier = TextClassifier.from_pretrained(config.model, device=resolve_device(config.device))
+    warn_of_columns(classifier, len(columns_of(text)), quiet)
     found = explanation_of(classifier, text, method=config.method, labels=config.labels or None)
     if output is None:
         console = Console(highlight=False, emoji=False)
@@ -51,12 +52,13 @@ def _text(config: ExplainConfig, unicode: UnicodeCheck) -> Text:
         raise ConfigError("settings 'text' and 'data': give one of them")
     if config.text:
         return text_of_columns(unicode.clean(column, "--text") for column in config.text)
-    row = 0
+    last: int | str = 0
     documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
-    for row, document in enumerate(documents, start=1):
-        if row == config.row:
+    for number, document in enumerate(documents, start=1):
+        last = document.row if isinstance(document.row, int) else number  # a folder has no rows
+        if last == config.row:
             return document.text
-    raise DataError(f"{config.data}: found {row} documents; give a --row up to that")
+    raise DataError(f"{config.data}: no document in row {config.row}; the last is {last}")
 
 
 def _written(explanation: Explanation, suffix: str) -> str:

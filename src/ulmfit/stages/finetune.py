@@ -56,7 +56,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         models[0].bptt = config.lanes.bptt
         if processes.is_first():
             save_language_models(
-                models, run.output, storage=config.storage, overwrite=run.overwrite
+                models, run.output, storage=config.storage, overwrite=run.may_replace()
             )
         run.close()
         return run.output

@@ -35,9 +35,15 @@ def check_not_read(output: Path, *inputs: str | None) -> None:
 def whole_file(path: Path) -> Iterator[TextIO]:
     """Open `path` for writing; it takes its name, and replaces another file, at the end only.
 
-    After an error inside the context nothing is left behind. Raises `DataError` if a file cannot
+    After an error inside the context nothing is left behind. A link stays one, and what is no
+    file, such as a device or a pipe, is written to as it is. Raises `DataError` if a file cannot
     be made there, or if the disk is full.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
+    path = path.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         if path.is_dir():

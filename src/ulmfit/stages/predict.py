@@ -22,10 +22,10 @@ from ulmfit.config.stages import PredictConfig
 from ulmfit.data.answers import decisions
 from ulmfit.data.files import checked, codec_of, faults
 from ulmfit.data.sources import Document, read_documents
-from ulmfit.errors import ConfigError
+from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.output_file import check_not_read, whole_file
-from ulmfit.stages.warning import warn_of
+from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.allocator import keep_freed_memory
@@ -69,12 +69,13 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
         model = TextClassifier.from_pretrained(
             config.model, device=device, precision=config.precision
         )
+        warn_of_columns(model, len(config.reading.text_columns), quiet)
         if config.abstain_below and model.task.kind != "single_label":
             raise ConfigError(
                 f"setting 'abstain_below': found {config.abstain_below:g}, but {config.model} does "
                 "not give one label a document; leave it out"
             )
-        singly = config.data == STANDARD and sys.stdin.isatty()
+        singly = config.data == STANDARD and sys.stdin is not None and sys.stdin.isatty()
         answers = (_one_by_one if singly else _in_blocks)(model, documents, config.token_budget)
         decide = partial(decisions, model.task, abstain_below=config.abstain_below)
         _check_kept(config.keep, model.task)
@@ -124,6 +125,8 @@ def _standard_input(
     reading: ReadingConfig, unicode: UnicodeCheck, codec: str
 ) -> Iterator[Document]:
     """Yield every line as a document."""
+    if sys.stdin is None:
+        raise DataError("standard input: closed; give text, or a file with --data")
     stream = io.TextIOWrapper(sys.stdin.buffer, codec, errors="surrogateescape", newline="\n")
     try:
         with faults("standard input", reading.encoding):
@@ -146,8 +149,7 @@ def _codec_of_standard_input(reading: ReadingConfig) -> str:
 
 
 def _names(document: Document) -> Names:
-    row = document.where.rpartition(", row ")[2]
-    return (int(row) if row.isdigit() else row, *document.kept)
+    return (document.row, *document.kept)
 
 
 # Writing
@@ -181,6 +183,8 @@ def _format(config: PredictConfig) -> str:
 def _opened(output: str) -> AbstractContextManager[TextIO]:
     if output != STANDARD:
         return whole_file(Path(output))
+    if sys.stdout is None:
+        raise DataError("standard output: closed; give a file with --output")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     return nullcontext(sys.stdout)

@@ -68,7 +68,7 @@ def pretrain(config: PretrainConfig, *, quiet: bool = False) -> Path:
         models[0].run = {"pretrain": run_record(config, data, results, machine.record())}
         if processes.is_first():
             save_language_models(
-                models, run.output, storage=config.storage, overwrite=run.overwrite
+                models, run.output, storage=config.storage, overwrite=run.may_replace()
             )
         run.close()
         return run.output

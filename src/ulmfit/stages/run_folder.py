@@ -36,6 +36,8 @@ INTERVALS = (".checkpoint_minutes", ".checkpoint_steps")
 SETTINGS, RESOLVED, LOG, TOKENIZER = "settings.json", "resolved.json", "log.jsonl", "tokenizer.json"
 STANDARD_INPUT = "standard-input.txt"
 CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
+SAVING = "the artefact is being written"
+"""Kept with what the run resolved, from when it writes its artefact on."""
 
 
 class RunFolder:
@@ -93,8 +95,13 @@ class RunFolder:
         """
         if not processes.is_first():
             return
-        if error is not None and not self._can_go_on(error):
+        spared = self._has_learned() if self._aside.exists() else self._can_go_on(error)
+        if error is not None and not spared:
             shutil.rmtree(self.path, ignore_errors=True)
+            if self._aside.exists():
+                os.replace(self._aside, self.path)
+        elif self._aside.exists():
+            shutil.rmtree(self._aside, ignore_errors=True)
         self._lock.release()
         refused = error.__cause__ if isinstance(error, ArtefactError) else error
         if isinstance(refused, OSError) and self._is_of_this_run(refused):
@@ -135,7 +142,7 @@ class RunFolder:
 
     def _resolve(self, name: str, resolve: Callable[[], Any]) -> Any:
         path = self.path / RESOLVED
-        values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        values = _read_json(path)
         if name not in values:
             values[name] = resolve()
             write_json(path, values)
@@ -151,6 +158,15 @@ class RunFolder:
                 f"{self.path}: the {name} is not what it was when the run began; put it back, or "
                 "discard the run with --overwrite"
             )
+
+    def may_replace(self) -> bool:
+        """Tell, just before the artefact is written, whether it may replace one at the output.
+
+        From then on this run's own may stand there, if it is killed.
+        """
+        if processes.is_first():
+            self._resolve(SAVING, lambda: True)
+        return self.overwrite
 
     def close(self) -> None:
         """Keep the log beside the artefact, which stands, and remove the working folder."""
@@ -168,18 +184,29 @@ class RunFolder:
         (self.path / SETTINGS).unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
+    @property
+    def _aside(self) -> Path:
+        """Where a run that is to be discarded waits until there is more of the new one."""
+        return self.path.with_name(f".{self.path.name}.aside")
+
     def _enter(self) -> None:
+        if self._aside.exists():  # a kill left both
+            if self.path.exists() and not self._has_learned():
+                shutil.rmtree(self.path)
+            if not self.path.exists():
+                os.replace(self._aside, self.path)
+            shutil.rmtree(self._aside, ignore_errors=True)
         settings, wanted = self.path / SETTINGS, _what(self.config)
         goes_on = settings.exists() and self.config.resume
         if goes_on:
-            kept = _read_settings(settings)
+            kept = _read_json(settings)
             # A setting that is newer than the run has its default in it.
             newer = wanted.keys() - kept.keys()
             defaults = _flatten(default_values(type(self.config)))
             kept |= {name: defaults[name] for name in newer & defaults.keys()}
             _refuse_difference(kept, wanted, self.path)
-            # What stands at the output by now, this run made just before it was killed.
-            self.overwrite = True
+            # What stands at the output by then, this run made just before it was killed.
+            self.overwrite |= SAVING in _read_json(self.path / RESOLVED)
         check_replaceable(self.output, self.overwrite)
         if goes_on:
             return
@@ -205,20 +232,22 @@ class RunFolder:
                     f"{self.path}: is the run's folder but holds '{strangers[0]}', which no run "
                     "left; move it away or choose another --output"
                 )
-            self.remove()
+            os.replace(self.path, self._aside)
         self.path.mkdir(parents=True)
         write_json(settings, wanted)
 
-    def _can_go_on(self, error: BaseException) -> bool:
+    def _can_go_on(self, error: BaseException | None) -> bool:
         """Tell whether there is anything that `--resume` would spare.
 
         Of a run that was interrupted, a tokenizer that was trained and what was read from standard
         input too; of one that failed, they would be as wrong the next time.
         """
-        kept = [f"*{CHECKPOINT}", f"*{FINISHED}"]
-        if isinstance(error, KeyboardInterrupt):
-            kept += [TOKENIZER, STANDARD_INPUT]
-        return any(any(self.path.glob(name)) for name in kept)
+        given = (TOKENIZER, STANDARD_INPUT) if isinstance(error, KeyboardInterrupt) else ()
+        return self._has_learned() or any((self.path / name).exists() for name in given)
+
+    def _has_learned(self) -> bool:
+        """Tell whether the run has trained a part, or some of one."""
+        return any(path.suffix in (CHECKPOINT, FINISHED) for path in self.path.glob("*"))
 
     def _is_of_this_run(self, error: OSError) -> bool:
         """Tell whether `error` is a full disk, or about a file of the run or of the artefact."""
@@ -240,11 +269,14 @@ def _what(config: OutputConfig) -> dict[str, Any]:
     }
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of the run holds, nothing if it is not there."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError:
-        raise ResumeError(f"{path}: damaged, not JSON; discard the run with --overwrite") from None
+        values = None
+    if not isinstance(values, dict):
+        raise ResumeError(f"{path}: damaged, not JSON; discard the run with --overwrite")
     return values
 
 

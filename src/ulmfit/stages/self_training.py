@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from heapq import nlargest
 from itertools import chain
 from operator import attrgetter
@@ -21,11 +23,13 @@ from ulmfit.data.sources import Document
 from ulmfit.data.targets import label_names
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.classifier_training import LabelledData
+from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
+from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_files
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
+from ulmfit.training.device import Precision
 
 _WEIGHT = attrgetter("weight")
 
@@ -44,16 +48,47 @@ def check_self_training(config: TrainConfig, task: Task) -> None:
             f"setting 'self_training.rounds': found {config.self_training.rounds}, but there are "
             "no documents to label; give --unlabelled"
         )
+    if config.language_model.skip:  # nobody else reads them before hours of training
+        for _ in unlabelled_documents(config, UnicodeCheck(config.reading.strict)):
+            pass
+
+
+def self_trained(
+    config: TrainConfig,
+    run: RunFolder,
+    stage: ClassifierTraining,
+    classifier: TextClassifier,
+    data: LabelledData,
+) -> tuple[TextClassifier, dict[str, Any]]:
+    """Return the classifier of the last round, `classifier` if there is none, and all results."""
+    settings = config.self_training
+    if not settings.rounds:
+        return classifier, {}
+
+    def labelled() -> list[Document]:
+        found = self_labelled(config, teacher, data, stage.machine.precision)
+        run.log.say(f"self-training: learns from {len(found):,} documents that it has labelled")
+        if not found:
+            run.log.warn("self-training: no document without a label is left to learn from")
+        return found
+
+    teacher, results = stage.with_teachers(classifier, data, settings.teachers)
+    for number in range(1, settings.rounds + 1):
+        teacher, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
+        results |= measured
+    return teacher, results
 
 
 def self_labelled(
-    config: TrainConfig, classifier: TextClassifier, data: LabelledData
+    config: TrainConfig, classifier: TextClassifier, data: LabelledData, precision: Precision
 ) -> list[Document]:
     """Return unlabelled documents with what `classifier` decides of them, and how surely as weight.
 
     Texts that are labelled, or held out, are left out; of the others, the share asked for is kept.
-    Of several processes the first one decides.
+    Of several processes the first one decides. The texts are read with products in `precision`.
     """
+    classifier = copy(classifier)
+    classifier.precision = precision
     documents = _drawn(config, {each.text for each in (*data.training, *data.validation)})
     texts = [document.text for document in documents]
 

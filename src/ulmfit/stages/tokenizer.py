@@ -36,7 +36,7 @@ def train_tokenizer(config: TokenizerStageConfig, *, quiet: bool = False) -> Pat
             run={"tokenizer": run_record(config, data, results, {})},
         )
         files = {"tokenizer.json": tokenizer.to_json()}
-        write_folder(run.output, artefact, files, card(artefact), overwrite=run.overwrite)
+        write_folder(run.output, artefact, files, card(artefact), overwrite=run.may_replace())
         run.close()
     return run.output
 

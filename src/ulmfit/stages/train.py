@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from ulmfit.stages.language_modelling import Documents, train_language_model
 from ulmfit.stages.machine import resolve_machine
 from ulmfit.stages.record import describe_store, run_record, with_record
 from ulmfit.stages.run_folder import RunFolder
-from ulmfit.stages.self_training import check_self_training, self_labelled
+from ulmfit.stages.self_training import check_self_training, self_trained
 from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_fingerprint
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, columns_of
@@ -64,11 +63,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         stage = ClassifierTraining(run, models, config.classifier, machine)
         classifier, measured = stage.train(data)
         results |= measured
-        for number in range(1, config.self_training.rounds + 1):
-            further = cache(partial(self_labelled, config, classifier, data))
-            epochs = config.self_training.epochs
-            classifier, measured = stage.train_again(data, further, number, epochs)
-            results |= measured
+        classifier, measured = self_trained(config, run, stage, classifier, data)
+        results |= measured
         if processes.is_first():  # which alone writes it
             calibrated = calibrate_on(classifier, data.validation, config.calibration)
             if not calibrated and data.task.kind != "number":
@@ -78,7 +74,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
         record = run_record(config, _described(config, data, text), results, resolved)
         classifier.run = with_record(models[0].run, "train", record)
         if processes.is_first():
-            classifier.save_pretrained(run.output, storage=config.storage, overwrite=run.overwrite)
+            overwrite = run.may_replace()
+            classifier.save_pretrained(run.output, storage=config.storage, overwrite=overwrite)
         run.close()
         return run.output
 

@@ -43,6 +43,6 @@ def transfer(config: TransferConfig, *, quiet: bool = False) -> Path:
         moved = [with_vocabulary(model, tokenizer, known) for model in models]
         record = run_record(config, data, results, {})
         moved[0].run = with_record(models[0].run, "transfer", record)
-        save_language_models(moved, run.output, storage=config.storage, overwrite=run.overwrite)
+        save_language_models(moved, run.output, storage=config.storage, overwrite=run.may_replace())
         run.close()
         return run.output

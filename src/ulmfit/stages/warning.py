@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import sys
 
+from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.text.printable import printable
 from ulmfit.text.unicode import UnicodeCheck
+
+
+def warn_of_columns(classifier: TextClassifier, given: int, quiet: bool) -> None:
+    """Say on standard error if documents have another number of texts than those of training."""
+    trained = classifier.text_columns
+    if trained not in (None, given) and not quiet:
+        print(
+            f"ulmfit: warning: documents have {given} text column(s), where those of training had "
+            f"{trained}; --reading.text-columns names them",
+            file=sys.stderr,
+        )
 
 
 def warn_of(unicode: UnicodeCheck, quiet: bool) -> None:

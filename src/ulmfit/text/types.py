@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Iterator
+
+from ulmfit.errors import ConfigError, DataError
 
 Text = str | tuple[str, ...]
 """A string, or the strings of several columns, each of which gets a field mark of its own."""
@@ -17,3 +20,16 @@ def text_of_columns(columns: Iterable[str]) -> Text:
     """Return the text of a document's columns, one at least: of a single one, the string."""
     several = tuple(columns)
     return several if len(several) > 1 else several[0]
+
+
+def checked_texts(texts: Iterable[Text]) -> Iterator[Text]:
+    """Yield the texts; raises `ConfigError` for one string, `DataError` for what is no text."""
+    if isinstance(texts, str):
+        raise ConfigError("texts: found one string; give a list of texts")
+    for row, text in enumerate(texts, 1):
+        if not all(isinstance(part, str) for part in (text if isinstance(text, tuple) else [text])):
+            raise DataError(
+                f"texts, row {row}: found {reprlib.repr(text)} of type {type(text).__name__}; "
+                "give a string, or a tuple of one for each text column"
+            )
+        yield text

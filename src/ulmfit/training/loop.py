@@ -199,6 +199,7 @@ class TrainingRun:
             while self.progress.index < self.plan.batches and not self.progress.stopped_early:
                 self.train_epoch(bar)
         self.averaging.finish()
+        self.check_weights()
         if self.best_weights:
             self.task.module.load_state_dict(self.best_weights)
         set_trainable(self.optimizer, tuple(range(len(self.groups))))
@@ -309,6 +310,7 @@ class TrainingRun:
 
     def measure(self) -> None:
         """Measure the module as it stands."""
+        self.check_weights()
         progress = self.progress
         if math.isfinite(progress.mean_loss):
             progress.training_losses.append(
@@ -334,6 +336,15 @@ class TrainingRun:
             progress.evaluations_since_best += 1
         waited_enough = progress.evaluations_since_best >= self.config.patience
         progress.stopped_early = self.config.patience > 0 and waited_enough
+
+    def check_weights(self) -> None:
+        """Raise `TrainingError` if a weight is not finite: nothing can be learned any more."""
+        for name, weight in self.task.module.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise TrainingError(
+                    f"{self.title}: after batch {self.progress.index}, the weight '{name}' is not "
+                    "finite; begin anew with a lower learning rate"
+                )
 
     def save_if_due(self) -> None:
         """Write the checkpoint if the interval has passed, or before an interrupt is obeyed."""
