@@ -40,7 +40,7 @@ SETTINGS = replace(
             optimizer=replace(STAGE_THREE.training.optimizer, learning_rate=6e-3),
         ),
     ),
-    self_training=SelfTrainingConfig(rounds=2, documents=10_000, share=0.5, epochs=1.0),
+    self_training=SelfTrainingConfig(rounds=2, teachers=3, documents=10_000, share=0.5, epochs=1.0),
 )
 """Chosen on validation data alone, to fit into an hour and a half of two cores."""
 

@@ -104,7 +104,7 @@ def test_several_teachers_label_together(
     monkeypatch.setattr("ulmfit.stages.self_training.self_labelled", noted)
     settings = {"rounds": 2, "epochs": 1.0, "teachers": 3}
     folder = train(config(self_training=settings), quiet=True)
-    assert [len(teacher.members) for teacher in teachers] == [6, 2]
+    assert [len(teacher.members) for teacher in teachers] == [6, 8]  # and those of a round
     states = [each.network.state_dict() for each in teachers[0].members[::2]]
     weights = [state["head.blocks.0.2.weight"] for state in states]
     assert not any(weights[0].equal(other) for other in weights[1:])

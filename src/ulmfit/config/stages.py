@@ -345,11 +345,11 @@ class SelfTrainingConfig:
     """
 
     rounds: Annotated[int, Field(ge=0)] = 0
-    """How often; 0: never. The classifiers of a round label the documents of the next."""
+    """How often; 0: never. All classifiers so far label the documents of a round together."""
 
     teachers: Annotated[int, Field(ge=1)] = 1
-    """Classifiers of each direction, of seeds of their own, that label the documents of the first
-    round together: with few labels, what one of them learns hangs on its seed."""
+    """Classifiers of each direction, of seeds of their own, before the first round: with few
+    labels, what one of them learns hangs on its seed."""
 
     documents: Annotated[int, Field(ge=1)] = 10_000
     """Unlabelled documents that are labelled, at most; of more, so many are drawn."""

@@ -63,19 +63,22 @@ class ClassifierTraining:
         network = self._network(model, self.settings, data.task)
         return self._task(network, model, self.settings, data, data.training)
 
-    def with_teachers(
+    def teachers(
         self, classifier: TextClassifier, data: LabelledData, count: int
     ) -> tuple[TextClassifier, dict[str, Any]]:
-        """Return `classifier` and others of other seeds, `count` in all, that answer together."""
-        members = list(classifier.members)
+        """Return `classifier` and others of other seeds, `count` in all, and their results."""
         results: dict[str, Any] = {}
         for number in range(2, count + 1):
             settings = self._reseeded(SEEDS_OF_A_TEACHER * (number - 1))
             suffix = f".teacher_{number}"
             other, found = self._train(settings, data, lambda: data.training, suffix)
-            members += other.members
+            classifier = self.together(classifier, other)
             results |= found
-        return self._joined(members, data.task), results
+        return classifier, results
+
+    def together(self, first: TextClassifier, second: TextClassifier) -> TextClassifier:
+        """Return the members of both, whose probabilities are averaged."""
+        return self._joined([*first.members, *second.members], first.task)
 
     def train_again(
         self, data: LabelledData, further: MakeDocuments, number: int, epochs: float

@@ -66,17 +66,18 @@ def self_trained(
         return classifier, {}
 
     def labelled() -> list[Document]:
-        found = self_labelled(config, teacher, data, stage.machine.precision)
+        found = self_labelled(config, teachers, data, stage.machine.precision)
         run.log.say(f"self-training: learns from {len(found):,} documents that it has labelled")
         if not found:
             run.log.warn("self-training: no document without a label is left to learn from")
         return found
 
-    teacher, results = stage.with_teachers(classifier, data, settings.teachers)
+    teachers, results = stage.teachers(classifier, data, settings.teachers)
     for number in range(1, settings.rounds + 1):
-        teacher, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
+        classifier, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
+        teachers = stage.together(teachers, classifier)
         results |= measured
-    return teacher, results
+    return classifier, results
 
 
 def self_labelled(
