@@ -266,6 +266,8 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
         if not np.isin(y, (0, 1)).all():
             raise DataError("y: found a matrix of other values than 0 and 1; give 1 for a label")
         names = np.arange(y.shape[1]) if columns is None else np.array(list(columns))
+        if len(set(map(str, names))) < len(names):
+            raise DataError("y: found two columns of one name; rename one of them")
         labels = [[str(names[i]) for i in np.flatnonzero(row)] for row in y]
         given = {"task": "multi_label", **self._class_weights()}
         self._train(X, labels, given, unlabelled, sample_weight)

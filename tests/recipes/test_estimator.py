@@ -351,6 +351,12 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({}, ["a", "b"], np.array([1, "a"], dtype=object), "y: found labels of several types"),
         ({}, ["a", "b"], ["x", float("nan")], "texts, row 2: the label is missing"),
         ({}, [], [], "texts: none; give texts with their labels"),
+        (
+            {},
+            ["a", "b"],
+            pd.DataFrame([[1, 0], [0, 1]], columns=["x", "x"]),
+            "y: found two columns of one name",
+        ),
         ({"settings": {"epochs": 3}}, ["a", "b"], ["x", "y"], "unknown setting 'epochs'"),
         ({"settings": {"classifier": 5}}, ["a"], ["x"], "ULMFiTClassifier: setting 'classifier'"),
         ({"class_weight": {"z": 2.0}}, ["a", "b"], ["x", "y"], "label 'z' is none of"),

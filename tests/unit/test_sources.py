@@ -275,6 +275,16 @@ def test_a_column_for_a_single_label(tmp_path: Path) -> None:
         read((["a"], ["1"]), label_columns=("toxic",))
 
 
+def test_a_key_that_is_not_there_is_a_missing_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n{"text": "b"}\n{"text": "c", "label": null}\n')
+    reading = ReadingConfig(missing_label="unlabelled")
+    assert [d.text for d in read_documents(path, reading, labelled=True)] == ["a"]
+    assert [d.text for d in read_without_label(path, reading)] == ["b", "c"]
+    with pytest.raises(DataError, match="row 2: no column 'label'"):
+        list(read_documents(path, ReadingConfig(), labelled=True))
+
+
 def test_rows_that_all_lack_a_label_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,\nb, \n")

@@ -208,6 +208,8 @@ def _jsonl_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterato
                 f"{where}: found JSON of type {type(record).__name__}, not an object; "
                 "write one object on each line"
             )
+        if reading.missing_label is not None and columns.label is not None:
+            record.setdefault(columns.label, None)  # what is not there is missing, too
         columns.check(list(record), where)
         yield columns.row(where, [record[name] for name in columns.names])
 
