@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +68,16 @@ OWN: Ways = {OURS: (OURS, {})} | {name: way for name, way in FASTER.items() if w
 """Ours in float32 and, where that is the default, in bfloat16."""
 
 
-def start(threads: int) -> Sides:
-    """Start every side; a peer that cannot be installed here is told and left out."""
+def start(threads: int, names: Iterable[str] = SIDES) -> Sides:
+    """Start sides; a peer that cannot be installed here is told and left out."""
     sides = {}
-    for name, (python, script) in SIDES.items():
+    for name in names:
+        python, script = SIDES[name]
         try:
             sides[name] = Worker(python(), [str(HERE / script)], threads)
         except subprocess.CalledProcessError as error:
             print(f"without {name}: {error}", file=sys.stderr)
     return sides
-
-
-def restart(sides: Sides, threads: int) -> Sides:
-    """End the processes of all sides and start them anew."""
-    end(sides)
-    return start(threads)
 
 
 def end(sides: Sides) -> None:
@@ -271,8 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--name", default="speed", help="name of the result")
     parsed = parse(options, arguments)
-    sides = start(parsed.threads)
-    packages = {name: side.versions for name, side in sides.items()}
+    sides = start(parsed.threads, [OURS])
     peaks: Peaks = {
         precision: max(
             sides[OURS].ask(
@@ -282,6 +276,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
         for precision in sorted({"float32", DEFAULT})
     }
+    end(sides)
+    packages: dict[str, Any] = {}
     result: Result = {
         "threads": parsed.threads,
         "packages": packages,
@@ -289,9 +285,10 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for part in parsed.parts:
         print(part, file=sys.stderr)
-        sides = restart(sides, parsed.threads)  # none holds the memory of another part
+        sides = start(parsed.threads)  # anew: none holds the memory of another part
+        packages |= {name: side.versions for name, side in sides.items()}
         result[part] = PARTS[part](sides, parsed, peaks)
-    end(sides)
+        end(sides)
     print(json.dumps(result, indent=2))
     write_result(parsed.name, result)
 

@@ -99,10 +99,8 @@ def _run(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         hint = ["go on with the same command and --resume"] if _can_go_on(config) else []
         raise KeyboardInterrupt(*hint) from None
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    if result is not None and (
-        alone or os.environ.get("RANK", "0") == "0"
-    ):  # of several, the first
+    first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    if result is not None and first:
         print(printable(str(result)))
 
 

@@ -224,6 +224,17 @@ def test_other_files_are_told(tmp_path: Path, content: bytes, message: str) -> N
         read_torch_file(tmp_path / "w.pth")
 
 
+def test_an_order_of_weights_that_takes_for_ever_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "w.pth", {}, LEGACY)
+    tuples = b")" + b"2\x86" * 40  # (t, t), forty deep: 2**40 steps to be hashed
+    content = path.read_bytes()
+    empty = pickle.dumps([], protocol=2)
+    assert content.endswith(empty)
+    path.write_bytes(content.removesuffix(empty) + b"\x80\x02](" + tuples + b"e.")
+    with pytest.raises(ArtefactError, match="does not say in which order its weights stand"):
+        read_torch_file(path)
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"none\.pth: cannot be read: No such file"):
         read_torch_file(tmp_path / "none.pth")

@@ -23,6 +23,7 @@ from ulmfit.config.text import RuleSet, TokenizerConfig
 from ulmfit.config.training import NotNegative, OptimizerConfig, TrainingConfig
 
 Directions = Literal["forward", "backward", "both"]
+Files = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def directions_of(directions: Directions) -> tuple[Direction, ...]:
@@ -104,7 +105,7 @@ class FromPretrainedConfig(OutputConfig):
 class TokenizerStageConfig(OutputConfig):
     """Train a tokenizer on text and save it as a folder."""
 
-    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    texts: Files
     """Files of text to learn from; `-` is standard input."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -141,7 +142,7 @@ class ShapeConfig:
 class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
     """Train a language model from random weights on general text (stage 1)."""
 
-    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    texts: Files
     """Files of general text; `-` is standard input."""
 
     validation: str | None = None
@@ -194,7 +195,7 @@ class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
 class FinetuneConfig(LanguageModelTrainingConfig, FromPretrainedConfig):
     """Fine-tune a pretrained language model on the target text (stage 2)."""
 
-    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    texts: Files
     """Files of the target text, `-` being standard input; labels, if any, are not looked at."""
 
     validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
@@ -217,7 +218,7 @@ class TransferConfig(OutputConfig):
     directions: Directions = "both"
     """Which of its members."""
 
-    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    texts: Files
     """Files of the target text; labels, if any, are not looked at."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -725,7 +726,7 @@ class GenerateConfig:
 class ConvertConfig:
     """Turn models of fastai into a model folder, or a language model into fastai's files."""
 
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: Files
     """Files of weights that fastai saved, or archives of them (`.tgz`), one for each direction;
     with `to`, the folder of a language model. May be given without `--sources`, in front."""
 
@@ -773,7 +774,7 @@ class ConvertConfig:
 class CurvesConfig:
     """Draw the learning curves of a run, or of several, as a picture. Needs the extra `plots`."""
 
-    logs: Annotated[tuple[str, ...], Field(min_length=1)]
+    logs: Files
     """Logs of runs: `OUTPUT.log.jsonl` or, while the run goes on, `OUTPUT.run/log.jsonl`."""
 
     output: str = "curves.png"

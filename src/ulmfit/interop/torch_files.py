@@ -197,15 +197,15 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
 
     value = load_plain(file, where, NAMES, pointed_to)
     keys = load_plain(file, where)
-    if not isinstance(keys, list):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ArtefactError(f"{path}: does not say in which order its weights stand; {_AGAIN}")
-    left = path.stat().st_size
+    end = path.stat().st_size
     for key in keys:
         count = file.read(8)
         if len(count) < 8 or key not in item_bytes:
             raise ArtefactError(f"{path}: truncated before weights {key}; {_AGAIN}")
         size = max(0, struct.unpack("<q", count)[0]) * item_bytes[key]
-        if size > left - file.tell():
+        if size > end - file.tell():
             raise ArtefactError(f"{path}: truncated within weights {key}; {_AGAIN}")
         places[key] = Place(file.tell(), size, None)
         file.seek(size, io.SEEK_CUR)

@@ -46,8 +46,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
     a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".json")
-    if output is not None:
-        check_not_read(output, config.data)
+    check_not_read(output, config.data)
     unicode = UnicodeCheck(config.reading.strict)
     with nullcontext() if output is None else whole_file(output) as file:
         results = measure(config, unicode, quiet)

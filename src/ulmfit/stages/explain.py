@@ -27,8 +27,7 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     Raises `UlmfitError` for a wrong setting, a row that is not there, or a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".html", ".json")
-    if output is not None:
-        check_not_read(output, config.data)
+    check_not_read(output, config.data)
     unicode = UnicodeCheck(config.reading.strict)
     text = _text(config, unicode)
     warn_of(unicode, quiet)
@@ -52,10 +51,11 @@ def _text(config: ExplainConfig, unicode: UnicodeCheck) -> Text:
         raise ConfigError("settings 'text' and 'data': give one of them")
     if config.text:
         return text_of_columns(unicode.clean(column, "--text") for column in config.text)
-    last: int | str = 0
+    last = 0
     documents = read_documents(config.data, config.reading, labelled=False, unicode=unicode)
     for number, document in enumerate(documents, start=1):
-        last = document.row if isinstance(document.row, int) else number  # a folder has no rows
+        row = document.row
+        last = row if isinstance(row, int) else number  # a folder has no rows
         if last == config.row:
             return document.text
     raise DataError(f"{config.data}: no document in row {config.row}; the last is {last}")

@@ -132,10 +132,10 @@ def _records(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _of_two_directions(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Tell whether two records are of the same training, once forward and once backward."""
-    directions = [record.get("settings", {}).get("directions") for record in (first, second)]
-    return sorted(map(str, directions)) == ["backward", "forward"] and _but_direction(
-        first
-    ) == _but_direction(second)
+    directions = {str(each.get("settings", {}).get("directions")) for each in (first, second)}
+    if directions != {"forward", "backward"}:
+        return False
+    return _but_direction(first) == _but_direction(second)
 
 
 def _but_direction(record: dict[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,12 @@ def named_output(output: str, *suffixes: str) -> Path:
     return Path(output)
 
 
-def check_not_read(output: Path, *inputs: str | None) -> None:
-    """Raise `ConfigError` if `output` is one of the files that are read."""
+def check_not_read(output: Path | None, *inputs: str | None) -> None:
+    """Raise `ConfigError` if `output`, where there is one, is one of the files that are read."""
+    if output is None or not output.exists():
+        return
     for name in inputs:
-        if name is not None and output.exists() and Path(name).exists() and output.samefile(name):
+        if name is not None and Path(name).exists() and output.samefile(name):
             raise ConfigError(
                 f"setting 'output': {output} would be written over {name}, which is read; give "
                 "another name"

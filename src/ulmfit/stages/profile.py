@@ -30,8 +30,7 @@ def profile_training(config: ProfileConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for wrong settings, bad data, or a damaged model.
     """
     output = None if config.output is None else named_output(config.output, ".json")
-    if output is not None:
-        check_not_read(output, config.data, *config.unlabelled)
+    check_not_read(output, config.data, *config.unlabelled)
     with nullcontext() if output is None else whole_file(output) as file:
         with trial(config, quiet) as ready:
             found = _measured(ready, config.steps)
