@@ -54,7 +54,8 @@ def split_words(tokenizer: Tokenizer, text: Text) -> Words:
     """Encode `text` and find its words: what stands between white space.
 
     Words that no id is of, such as those that a rule folds into a mark, go with the word before
-    them; at the beginning of a column, with the one behind them.
+    them; at the beginning of a column, with the one behind them. A column of which nothing is read
+    has no words.
     """
     ids, offsets = tokenizer.encode_with_offsets(text)
     columns = columns_of(text)
