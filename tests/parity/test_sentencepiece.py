@@ -87,6 +87,8 @@ def pieces(ours: Tokenizer, theirs: Any, text: str) -> list[str]:
 @example(text="")
 @example(text="   ")
 @example(text="a▁b ▁ c")
+@example(text="\x85")
+@example(text=" \x85a\x85 ")
 @example(text="xxbos xxmaj xxmajka ka")
 @example(text="ﬁ ① ½ x\u3000y\tz\n\nq\x00 ㋿ e\u0301")
 def test_pieces_are_those_of_sentencepiece(ours: Tokenizer, theirs: Any, text: str) -> None:

@@ -29,7 +29,9 @@ def pieces_tokenizer(
     """
     library = tokenizers.Tokenizer(models.Unigram(list(pieces), unknown))
     compiled = [normalizers.Precompiled(charsmap)] if charsmap else []
-    spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    # Of white space, the ends lose nothing but spaces: `Strip` would take U+0085 too.
+    several, ends = Regex(" {2,}"), Regex(r"\A | \z")
+    spaces = [normalizers.Replace(several, " "), normalizers.Replace(ends, "")]
     library.normalizer = normalizers.Sequence([*compiled, *spaces])
     names = "|".join(name[1:] for name in special)
     library.pre_tokenizer = pre_tokenizers.Sequence(
