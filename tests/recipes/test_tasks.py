@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 
 from ulmfit.cli import main
+from ulmfit.config.artefact import Task
+from ulmfit.errors import ConfigError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.stages.predict import WRITERS, Block
 
 pytestmark = pytest.mark.recipes
 
@@ -117,6 +121,24 @@ def test_several_labels_from_lists_to_a_csv(
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [tuple(line["labels"]) for line in lines] == given
     assert list(lines[0]["probabilities"]) == ["bored", "happy", "sad"]
+
+
+def test_a_label_that_csv_would_cut_is_refused_there() -> None:
+    task = Task(kind="multi_label", labels=("a|b", "c"))
+    block: Block = [(1,)], [("a|b",)], np.array([[0.75, 0.5]], np.float32)
+    csv_file, jsonl_file = io.StringIO(), io.StringIO()
+    with pytest.raises(ConfigError, match=r"the label 'a\|b' holds the '\|' .* --format jsonl$"):
+        WRITERS["csv"](csv_file, task, ("row",), [block])
+    assert csv_file.getvalue() == ""
+    WRITERS["jsonl"](jsonl_file, task, ("row",), [block])
+    assert json.loads(jsonl_file.getvalue())["labels"] == ["a|b"]
+
+
+def test_a_single_label_may_hold_what_stands_between_several() -> None:
+    task = Task(kind="single_label", labels=("a|b", "c"))
+    file = io.StringIO()
+    WRITERS["csv"](file, task, ("row",), [([(1,)], ["a|b"], np.array([[0.75, 0.25]], np.float32))])
+    assert file.getvalue().splitlines()[1] == "1,a|b,0.75,0.25"
 
 
 def test_numbers_from_a_csv_to_numbers(

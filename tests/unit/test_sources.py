@@ -757,6 +757,25 @@ def test_cells_may_stand_between_other_characters(tmp_path: Path) -> None:
     assert found == [("one; two", "a"), ("three, four", "b")]
 
 
+@pytest.mark.parametrize("note", ["sep=;", '"sep=;"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_first_line_may_tell_where_cells_end(tmp_path: Path, note: str, end: str) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes("\ufeff".encode() + end.join([note, "text;label", "a, b;x", "c"]).encode())
+    documents = read_documents(path, ReadingConfig(), labelled=True)
+    found = next(documents)
+    assert (found.text, found.label, found.row) == ("a, b", "x", 1)
+    with pytest.raises(DataError, match=r"row 2 \(line 4\): 1 fields .* has 2; .* a semicolon$"):
+        next(documents)
+
+
+def test_a_delimiter_that_is_set_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("sep=;\ntext,label\na;b,x\n")
+    found = read_documents(path, ReadingConfig(delimiter=","), labelled=True)
+    assert [(d.text, d.label) for d in found] == [("a;b", "x")]
+
+
 @pytest.mark.parametrize(
     ("delimiter", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")]
 )

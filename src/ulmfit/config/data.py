@@ -43,8 +43,8 @@ class ReadingConfig:
     `folder`: a sub-folder a class, a document a file."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Of CSV: what stands between the cells of a row, such as `;`. Without it, a comma; in TSV, a
-    tab."""
+    """Of CSV: what stands between the cells of a row, such as `;`. Without it, what a first
+    line `sep=;` says, or a comma; in TSV, a tab."""
 
     encoding: str = "utf-8"
     """Of text files. A byte that does not decode is an error that names its row."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ _SUFFIXES = {
 }
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_NOTE_FOR_EXCEL = re.compile(r'"?sep=([^"\r\n])"?\r?\n')  # a first line: where cells end
 _LARGEST_FIELD = 2**31 - 1  # characters; what a C long holds everywhere
 _PARQUET_ROWS = 256  # rows decoded at a time
 
@@ -144,10 +147,14 @@ def file_format(path: Path, reading: ReadingConfig) -> str:
 def _csv_rows(
     path: Path, columns: Columns, reading: ReadingConfig, usual: str = ","
 ) -> Iterator[Row]:
-    delimiter, encoding = reading.delimiter or usual, reading.encoding
+    encoding = reading.encoding
     csv.field_size_limit(_LARGEST_FIELD)
     with open_text(path, encoding, newline="") as stream:
-        lines = csv.reader(stream, delimiter=delimiter, strict=True)
+        first = stream.readline()
+        note = _NOTE_FOR_EXCEL.fullmatch(first)
+        delimiter = reading.delimiter or (note[1] if note else usual)
+        table = chain(["\n" if note else first], stream)  # line numbers stay right
+        lines = csv.reader(table, delimiter=delimiter, strict=True)
         row = 0
         try:
             names = next(filter(None, lines), [])  # empty lines in front are passed over

@@ -98,10 +98,9 @@ class ClassificationTask:
         Several processes read their share of the documents each; all see the joint batch in the
         head, batch normalization included, and the losses add up to the joint one.
         """
-        documents = [self.training.documents[i] for i in batch.indices]
-        order = ChunkedBatch(documents, batch.bptt).order
-        pooled = self._pooled([documents[i] for i in order], batch.bptt)
-        indices = batch.indices[order]
+        indices = sorted(batch.indices, key=lambda i: -len(self.training.documents[i]))
+        documents = [self.training.documents[i] for i in indices]
+        pooled = self._pooled(documents, batch.bptt)
         targets = self._tensor(dense(self.training.targets[indices]))
         weights = self.training.weights
         loss = self.objective.loss(

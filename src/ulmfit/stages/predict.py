@@ -191,6 +191,12 @@ def _opened(output: str) -> AbstractContextManager[TextIO]:
 
 
 def _write_csv(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterable[Block]) -> None:
+    cut = [label for label in task.labels if SEPARATOR in label]
+    if cut and task.kind == "multi_label":
+        raise ConfigError(
+            f"setting 'format': the label {cut[0]!r} holds the '{SEPARATOR}' that stands between "
+            "labels in CSV; give --format jsonl"
+        )
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow([*named, DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
     for block in blocks:
