@@ -42,8 +42,9 @@ def random_classifier(texts: list[str]) -> TextClassifier:
     from ulmfit.config.artefact import Member, Task
     from ulmfit.config.model import CLASSIFIER_DROPOUT, ClassifierHeadConfig, Direction, preset
     from ulmfit.config.text import TokenizerConfig
+    from ulmfit.data.documents import in_order
     from ulmfit.models.networks import ClassifierNetwork
-    from ulmfit.models.reading import encode_documents, in_order
+    from ulmfit.models.reading import encode_documents
     from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
     from ulmfit.text.tokenizer import Tokenizer
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ulmfit.estimator import ULMFiTClassifier, ULMFiTRegressor
     from ulmfit.models.language_model import LanguageModel
+    from ulmfit.models.onnx_classifier import OnnxClassifier
     from ulmfit.models.text_classifier import TextClassifier
     from ulmfit.text.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = [
     "LanguageModel",
+    "OnnxClassifier",
     "TextClassifier",
     "Tokenizer",
     "ULMFiTClassifier",
@@ -24,6 +26,7 @@ __all__ = [
 # Imported when first used: `import ulmfit` stays quick and needs no PyTorch.
 _HOMES = {
     "LanguageModel": "ulmfit.models.language_model",
+    "OnnxClassifier": "ulmfit.models.onnx_classifier",
     "TextClassifier": "ulmfit.models.text_classifier",
     "Tokenizer": "ulmfit.text.tokenizer",
     "ULMFiTClassifier": "ulmfit.estimator",

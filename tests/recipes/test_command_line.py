@@ -25,10 +25,11 @@ from ulmfit.config.artefact import ArtefactConfig, Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.sources import Document
+from ulmfit.models.classifier import BLOCK_TEXTS
 from ulmfit.models.folder import write_folder
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
-from ulmfit.models.text_classifier import BLOCK_TEXTS, ClassifierMember, TextClassifier
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.stages.predict import _in_blocks
 from ulmfit.text.printable import printable
 from ulmfit.text.tokenizer import Tokenizer

@@ -243,6 +243,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_language_models(models, where / "shipped" / "wikipedia-en-small")
     classifier = TextClassifier(members, tokenizer, Task(labels=("neg", "pos")), head=head)
     classifier.save_pretrained(where / "my-model")
+    to_onnx = ["convert", str(where / "my-model"), "--to", "onnx"]
+    assert cli.main([*to_onnx, "--output", str(where / "my-onnx-model")]) == 0
     new, found = str(where / "new.csv"), str(where / "predictions.csv")
     predict = ["predict", "--model", str(where / "my-model"), "--data", new, "--output", found]
     assert cli.main(predict) == 0

@@ -25,6 +25,7 @@ from ulmfit.config.artefact import Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data import answers
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ConfigError
 from ulmfit.explain import attribution
 from ulmfit.explain.attribution import integrated_gradients, occlusion
@@ -33,7 +34,6 @@ from ulmfit.explain.page import html_page, shaded_text, terminal_lines
 from ulmfit.explain.scores import answer, tempered
 from ulmfit.explain.words import split_words
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text

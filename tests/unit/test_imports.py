@@ -14,7 +14,8 @@ FLOORS_WITHOUT_TORCH = ("config", "text", "data")
 
 def modules_without_torch() -> list[str]:
     """Return every module that must import where PyTorch is absent."""
-    names = ["ulmfit", "ulmfit.errors", "ulmfit.models.folder"]
+    names = ["ulmfit", "ulmfit.errors", "ulmfit.models.folder", "ulmfit.models.classifier"]
+    names += ["ulmfit.models.onnx_classifier", "ulmfit.models.loading", "ulmfit.stages.predict"]
     for floor in FLOORS_WITHOUT_TORCH:
         paths = sorted((SOURCE / floor).glob("*.py"))
         names += [f"ulmfit.{floor}.{path.stem}" for path in paths if path.stem != "__init__"]

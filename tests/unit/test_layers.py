@@ -14,11 +14,11 @@ from ulmfit.cli import main
 from ulmfit.config.artefact import Member
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
+from ulmfit.data.documents import in_order
 from ulmfit.explain import layers
 from ulmfit.explain.layers import exciting_contexts, nearest_words
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.models.reading import in_order
 from ulmfit.text.tokenizer import Tokenizer
 
 TEXTS = ["one small word here", "another word there, and more of them", "", "words & <b>words</b>"]

@@ -103,7 +103,7 @@ def test_vectors_are_the_last_the_largest_and_the_mean_output(
     chunk_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
     outputs = [token_by_token(network, ids)[0] for ids in documents]
     expected = [np.concatenate([o[-1], o.max(0), o.mean(0)]) for o in outputs]
     found = encode_documents(network.encoder, documents, BPTT)
@@ -120,7 +120,7 @@ def test_vectors_do_not_depend_on_the_neighbours(
     chunk_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
     alone = [encode_documents(network.encoder, [ids], BPTT)[0] for ids in documents]
     found = encode_documents(network.encoder, documents, BPTT, token_budget=budget)
     np.testing.assert_allclose(found, alone, atol=1e-6)

@@ -16,11 +16,10 @@ from ulmfit.config.artefact import BeginMark, Member, Task
 from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.answers import decisions, tempered
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError, ConfigError, DataError
-from ulmfit.models import reading, text_classifier
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
-from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import (
     ClassifierMember,
     TextClassifier,
@@ -49,7 +48,7 @@ TEXTS: list[Text] = [
 def short_chunks() -> Iterator[None]:
     """Documents are read in chunks of the BPTT length, so that there are several of each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "CHUNK_TOKENS", 1)
+        patch.setattr("ulmfit.data.documents.CHUNK_TOKENS", 1)
         yield
 
 
@@ -147,7 +146,7 @@ def test_a_chunk_boundary_changes_nothing(tokenizer: Tokenizer) -> None:
 def test_blocks_of_a_stream_are_what_a_list_gives(
     model: TextClassifier, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_classifier, "BLOCK_TEXTS", 7)
+    monkeypatch.setattr("ulmfit.models.classifier.BLOCK_TEXTS", 7)
     monkeypatch.setattr(text_blocks, "BLOCK_CHARACTERS", 400)
     blocks = list(model.predict_blocks(iter(TEXTS), token_budget=100))
     assert len(blocks) > len(TEXTS) / 7 and max(map(len, blocks)) == 7
@@ -171,7 +170,7 @@ def test_thousands_of_labels_make_smaller_blocks(tokenizer: Tokenizer) -> None:
 def test_a_stream_is_read_a_block_ahead_at_most(
     model: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_classifier, "BLOCK_TEXTS", 5)
+    monkeypatch.setattr("ulmfit.models.classifier.BLOCK_TEXTS", 5)
     read = 0
 
     def stream() -> Iterator[str]:

@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 BeginMark = Literal["first", "last"]
 Storage = Literal["float32", "float16", "int8"]
 TaskKind = Literal["single_label", "multi_label", "number"]
-Kind = Literal["tokenizer", "language_model", "text_classifier"]
+Kind = Literal["tokenizer", "language_model", "text_classifier", "onnx_classifier"]
 
 
 @settings
@@ -38,7 +38,8 @@ class Member:
     """Which way it reads."""
 
     prefix: str
-    """Its tensors' names in `model.safetensors` begin with this and a dot."""
+    """Its tensors' names in `model.safetensors` begin with this and a dot; in ONNX, its file is
+    named so."""
 
     weight: Annotated[float, Field(gt=0.0)] = 1.0
     """Its share when the members' probabilities are averaged."""

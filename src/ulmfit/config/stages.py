@@ -724,11 +724,11 @@ class GenerateConfig:
 
 @settings
 class ConvertConfig:
-    """Turn models of fastai into a model folder, or a language model into fastai's files."""
+    """Turn models of fastai into a model folder, or such a folder into fastai's files or ONNX."""
 
     sources: Files
     """Files of weights that fastai saved, or archives of them (`.tgz`), one for each direction;
-    with `to`, the folder of a language model. May be given without `--sources`, in front."""
+    with `to`, a model folder or hub id. May be given without `--sources`, in front."""
 
     output: str
     """Folder to write."""
@@ -760,8 +760,10 @@ class ConvertConfig:
     """What finds the words of new text. `spacy`: spaCy, as in fastai; needs the extra `spacy`.
     `pattern`: a regular expression that splits alike, mostly. Not asked with `sentencepiece`."""
 
-    to: Literal["ulmfit", "fastai-2"] = "ulmfit"
-    """What to write: a model folder, or weights and vocabulary as fastai 2 saves them."""
+    to: Literal["ulmfit", "fastai-2", "onnx"] = "ulmfit"
+    """What to write: a model folder; of a language model, weights and vocabulary as fastai 2 saves
+    them; of a classifier, a folder for ONNX Runtime, which needs no PyTorch. That takes the extra
+    `onnx`."""
 
     overwrite: bool = False
     """Replace a model folder at `output`."""

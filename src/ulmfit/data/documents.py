@@ -21,12 +21,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ulmfit.config.artefact import Member
 from ulmfit.errors import ConfigError, DataError
-from ulmfit.text.tokenizer import PAD_ID
+from ulmfit.text.tokenizer import PAD_ID, reverse_ids
 
 LENGTH_NOISE = 0.1
 
+TOKEN_BUDGET = 32_768
+"""Tokens of a prediction batch, at most, unless a single document is longer."""
+
+CHUNK_TOKENS = 4_096
+"""Tokens of a chunk of few documents, at most; of many it has the BPTT length of each."""
+
+CHUNK_COST = 90
+"""Tokens that two cores could read in the time that one more chunk costs them: oneDNN lays out the
+weights anew for each (`benchmarks/LOG.md`)."""
+
 Ints = npt.NDArray[np.int64]
+
+
+def in_order(documents: Sequence[Ints], member: Member) -> list[Ints]:
+    """Return the ids of each document in the order that `member` reads them."""
+    if member.direction == "forward":
+        return list(documents)
+    return [reverse_ids(document, member.begin_mark) for document in documents]
 
 
 def training_batches(
@@ -193,3 +211,9 @@ class ChunkedBatch:
         for i, row in enumerate(rows):
             padded[i, : len(row)] = row
         return Chunk(padded, lengths)
+
+
+def packed_batch(documents: Sequence[npt.NDArray[Any]], bptt: int) -> ChunkedBatch:
+    """Return a batch for prediction, with little padding and no more chunks than are worth it."""
+    spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
+    return ChunkedBatch(documents, bptt, spans, CHUNK_TOKENS)

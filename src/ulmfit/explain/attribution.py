@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ConfigError
 from ulmfit.explain.leaving_out import pool_without_each
 from ulmfit.explain.scores import answer, frozen
 from ulmfit.explain.words import Words
-from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import TextClassifier, answering
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.data.answers import decisions
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ConfigError
 from ulmfit.explain.attribution import integrated_gradients, occlusion
 from ulmfit.explain.words import Word, Words, split_words
-from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import TextClassifier, answering
 from ulmfit.text.types import Text, columns_of, text_of_columns
 from ulmfit.text.unicode import replace_surrogates

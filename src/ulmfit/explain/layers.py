@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ulmfit.config.artefact import Member
-from ulmfit.models.reading import in_order
+from ulmfit.data.documents import in_order
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.text.tokenizer import BEGIN_ID, SPECIAL_TOKENS, Tokenizer
 from ulmfit.text.types import Text

@@ -1,4 +1,4 @@
-"""From fastai's files to a model folder, and from a language model to fastai's files."""
+"""From fastai's files to a model folder, and from a model folder to fastai's files or to ONNX."""
 
 from __future__ import annotations
 
@@ -43,18 +43,21 @@ class Source:
 
 
 def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
-    """Convert fastai's weights to a model folder and return its path.
+    """Convert fastai's weights to a model folder, or such a folder to another form.
 
     Each source is a member of the folder: a language model, or a classifier with its labels.
+    Returns the path of what was written.
 
     Raises `ArtefactError` for files that are damaged, hostile or not of fastai, `ConfigError` for
     a setting that is missing or does not fit them.
     """
     output = Path(config.output)
+    if config.to != "ulmfit" and len(config.sources) != 1:
+        raise ConfigError(f"setting 'sources': give one model folder to convert to {config.to}")
     if config.to == "fastai-2":
-        if len(config.sources) != 1:
-            raise ConfigError("setting 'sources': give one model folder to convert to fastai-2")
         return export_fastai(config.sources[0], output)
+    if config.to == "onnx":
+        return _to_onnx(config, output)
     check_replaceable(output.resolve(), config.overwrite)
     with TemporaryDirectory() as unpacked:
         sources = [
@@ -82,6 +85,18 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     )
     save_model(output, artefact, tensors, tokenizer, overwrite=config.overwrite)
     return output
+
+
+def _to_onnx(config: ConvertConfig, output: Path) -> Path:
+    try:
+        from ulmfit.interop.onnx import export_onnx
+    except ImportError:
+        raise ConfigError(
+            "setting 'to': onnx needs the extra 'onnx'; pip install 'ulmfit[onnx]'"
+        ) from None
+    return export_onnx(
+        config.sources[0], output, storage=config.storage, overwrite=config.overwrite
+    )
 
 
 def _source(path: Path, folder: Path) -> Source:

@@ -18,6 +18,10 @@ USE = {
         "from ulmfit import TextClassifier\n\n"
         'model = TextClassifier.from_pretrained("FOLDER")\nprint(model.predict(["A text"]))'
     ),
+    "onnx_classifier": (
+        "from ulmfit import OnnxClassifier\n\n"
+        'model = OnnxClassifier.from_pretrained("FOLDER")\nprint(model.predict(["A text"]))'
+    ),
     "tokenizer": "ulmfit pretrain --tokenizer-folder FOLDER --texts TEXT --output MODEL",
 }
 

@@ -1,5 +1,7 @@
 """The folder a model is: `config.json`, `model.safetensors`, `tokenizer.json` and `README.md`.
 
+A classifier in ONNX has a graph for each member, `NAME.onnx`, in place of the weights.
+
 `config.json` records the size and the hash of every other file but the card, and ends with a hash
 of itself; a folder that is not whole, or that was altered, is refused. A folder is replaced by
 renaming, so that a command killed at any moment leaves the old one or the new one.
@@ -31,6 +33,7 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
     "tokenizer": (TOKENIZER,),
     "language_model": (TOKENIZER, WEIGHTS),
     "text_classifier": (TOKENIZER, WEIGHTS),
+    "onnx_classifier": (TOKENIZER,),
 }
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 
@@ -260,6 +263,15 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}")))
 
 
+def kind_of(folder: Path) -> Kind | None:
+    """Return what `config.json` says that `folder` holds, checked or not; None if it says nothing.
+
+    Raises `ArtefactError` if there is no such file.
+    """
+    kind: Kind | None = _read_json(_whole(folder) / CONFIG).get("kind")
+    return kind
+
+
 def resolve(name: str | Path, revision: str | None = None) -> Path:
     """Return the folder of the model called `name`; `read_config` checks what is in it.
 
@@ -290,7 +302,7 @@ def _names(name: str | None = None) -> str:
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG, WEIGHTS, TOKENIZER, CARD]
+    patterns = [CONFIG, WEIGHTS, "*.onnx", TOKENIZER, CARD]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the errors of the hub and of its network have no common base

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork, check_vocabulary
-from ulmfit.models.reading import encode_documents, in_order, score_documents
+from ulmfit.models.reading import encode_documents, score_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids

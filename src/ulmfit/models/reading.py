@@ -13,47 +13,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ulmfit.config.artefact import Member
-from ulmfit.data.documents import ChunkedBatch, packed_spans, prediction_batches
+from ulmfit.data.documents import (
+    TOKEN_BUDGET,
+    ChunkedBatch,
+    packed_batch,
+    prediction_batches,
+)
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.nn.language_head import PIECE_ROWS, cross_entropy_in_place
 from ulmfit.nn.products import linear
 from ulmfit.nn.text_reader import read_document_batch
-from ulmfit.text.tokenizer import reverse_ids
 from ulmfit.training.device import Precision, autocast
 
-TOKEN_BUDGET = 32_768
-"""Tokens of a prediction batch, at most, unless a single document is longer."""
-
-CHUNK_TOKENS = 4_096
-"""Tokens of a chunk of few documents, at most; of many it has the BPTT length of each."""
-
-CHUNK_COST = 90
-"""Tokens that two cores could read in the time that one more chunk costs them: oneDNN lays out the
-weights anew for each (`benchmarks/LOG.md`)."""
-
 Ids = NDArray[np.int64]
-
-
-def in_order(documents: Sequence[Ids], member: Member) -> list[Ids]:
-    """Return the ids of each document in the order that `member` reads them."""
-    if member.direction == "forward":
-        return list(documents)
-    return [reverse_ids(document, member.begin_mark) for document in documents]
 
 
 def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the ids [alive, time] and lengths [alive] of each chunk, on `device`."""
     for chunk in batch:
         yield torch.from_numpy(chunk.ids).to(device), torch.from_numpy(chunk.lengths).to(device)
-
-
-def _packed(documents: Sequence[Ids], bptt: int) -> ChunkedBatch:
-    """Return a batch for prediction, with little padding and no more chunks than are worth it."""
-    spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
-    return ChunkedBatch(documents, bptt, spans, CHUNK_TOKENS)
 
 
 @torch.no_grad()
@@ -71,7 +51,7 @@ def pool_documents(
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = _packed([documents[i] for i in indices], bptt)
+        batch = packed_batch([documents[i] for i in indices], bptt)
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(
@@ -106,7 +86,7 @@ def score_documents(
     network.eval()
     scores = np.zeros(len(documents))
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = _packed([documents[i] for i in indices], bptt)
+        batch = packed_batch([documents[i] for i in indices], bptt)
         scores[indices[batch.order]] = _score_batch(network, batch)
     return scores
 

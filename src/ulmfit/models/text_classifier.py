@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,26 +14,21 @@ from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout
-from ulmfit.data.answers import decisions, tempered
+from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError
+from ulmfit.models.classifier import Classifier
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.networks import ClassifierNetwork, check_vocabulary
-from ulmfit.models.reading import TOKEN_BUDGET, encode_documents, in_order, pool_documents
+from ulmfit.models.reading import encode_documents, pool_documents
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
-from ulmfit.text.blocks import blocks_of
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text, checked_texts
 from ulmfit.training.device import Precision, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from ulmfit.explain.explanation import Explanation
-
-BLOCK_TEXTS = 2_048
-BLOCK_ANSWERS = 4_000_000
-"""A stream of texts is predicted in blocks of at most so many texts, so many probabilities and,
-about, so many characters."""
 
 Ids = NDArray[np.int64]
 
@@ -46,7 +41,7 @@ class ClassifierMember:
     network: ClassifierNetwork
 
 
-class TextClassifier:
+class TextClassifier(Classifier):
     """Classifiers of the same labels that share one tokenizer (Howard & Ruder 2018, section 3)."""
 
     def __init__(
@@ -117,21 +112,9 @@ class TextClassifier:
         )
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, sorted; columns of the probabilities are in this order. None, of a number."""
-        return self.task.labels
-
-    @property
-    def text_columns(self) -> int | None:
-        """How many texts a document had in training; None if that is not on record."""
-        reading = self.run.get("train", {}).get("settings", {}).get("reading", {})
-        columns = reading.get("text_columns")
-        return None if columns is None else len(columns)
-
-    @property
-    def block_texts(self) -> int:
-        """How many texts are predicted at a time: fewer of thousands of labels."""
-        return max(1, min(BLOCK_TEXTS, BLOCK_ANSWERS // self.task.outputs))
+    def shares(self) -> list[float]:
+        """The members' weights in the average."""
+        return [each.member.weight for each in self.members]
 
     def save_pretrained(
         self, folder: str | Path, *, storage: Storage = "float32", overwrite: bool = False
@@ -153,62 +136,10 @@ class TextClassifier:
         )
         save_model(folder, config, tensors, self.tokenizer, overwrite=overwrite)
 
-    def predict(self, texts: Sequence[Text], *, abstain_below: float = 0.0) -> list[Any]:
-        """Return what is decided of each text, in order.
-
-        The likeliest label, or None if it is less probable than `abstain_below`; a tuple of those
-        at or above their thresholds, if there may be several; a number.
-        """
-        return decisions(self.task, self.predict_proba(texts), abstain_below)
-
-    def predict_proba(
-        self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
-    ) -> NDArray[np.float32]:
-        """Return the probabilities [texts, labels] of each text, in order; numbers [texts, 1].
-
-        A text's answers do not depend on the others, to 1e-5 in float32. `token_budget` bounds
-        the tokens of a batch, and with them the memory.
-        """
-        blocks = list(self.predict_blocks(texts, token_budget=token_budget))
-        return np.concatenate([np.empty((0, self.task.outputs), np.float32), *blocks])
-
-    def predict_blocks(
-        self, texts: Iterable[Text], *, token_budget: int = TOKEN_BUDGET
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield the answers [block, outputs] of a stream of texts, in order.
-
-        Memory does not grow with the number of texts.
-        """
-        for block in blocks_of(checked_texts(texts), self.block_texts):
-            ids = self.tokenizer.encode_batch(block)
-            yield self.answers_of(ids, token_budget=token_budget).astype(np.float32)
-
-    def answers_of(
-        self, documents: Sequence[Ids], *, token_budget: int = TOKEN_BUDGET
-    ) -> NDArray[np.float64]:
-        """Return the answers [documents, outputs] to documents as ids, in forward order."""
-        return self.joined(self._member_answers(documents, token_budget))
-
-    def joined(self, by_member: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-        """Return the classifier's answers made of each member's own, [documents, outputs].
-
-        They are averaged by the members' weights, then sharpened or flattened by the temperature.
-        """
-        shares = np.array([each.member.weight for each in self.members])
-        mean = np.average(by_member, axis=0, weights=shares)
-        return tempered(self.task.kind, mean, self.task.temperature)
-
-    def member_probabilities(
-        self, texts: Sequence[Text], *, token_budget: int = TOKEN_BUDGET
-    ) -> list[NDArray[np.float32]]:
-        """Return each member's own answers [texts, outputs], before they are averaged."""
-        return self._member_answers(
-            self.tokenizer.encode_batch(list(checked_texts(texts))), token_budget
-        )
-
-    def _member_answers(
+    def answers_by_member(
         self, documents: Sequence[Ids], token_budget: int
     ) -> list[NDArray[np.float32]]:
+        """Return each member's own answers [documents, outputs] to ids in forward order."""
         objective = answering(self.task)
         return [
             member_answers(

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage
-from ulmfit.data.documents import ChunkedBatch, training_batches
+from ulmfit.data.documents import TOKEN_BUDGET, ChunkedBatch, training_batches
 from ulmfit.data.lanes import draw_lengths
 from ulmfit.data.targets import Targets, dense, label_counts
 from ulmfit.errors import ConfigError
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import TOKEN_BUDGET, chunk_tensors
+from ulmfit.models.reading import chunk_tensors
 from ulmfit.models.text_classifier import answering, member_answers
 from ulmfit.nn.objectives import MultiLabel, Objective, SingleLabel
 from ulmfit.nn.text_reader import read_document_batch

@@ -11,11 +11,11 @@ import torch
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage
+from ulmfit.data.documents import in_order
 from ulmfit.data.sources import Document
 from ulmfit.data.targets import targets_of
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import in_order
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.stages.classification import ClassificationTask, LabelledIds
 from ulmfit.stages.machine import Machine, chunks_in_memory

@@ -11,11 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-import torch
 from rich.cells import cell_len
 
 from ulmfit import __version__
-from ulmfit.config.artefact import ArtefactConfig, Task
+from ulmfit.config.artefact import Task
 from ulmfit.config.settings import to_dict
 from ulmfit.config.stages import EvaluateConfig
 from ulmfit.data.sources import read_documents
@@ -23,9 +22,9 @@ from ulmfit.data.targets import Targets, targets_of
 from ulmfit.data.token_store import open_or_build
 from ulmfit.errors import ArtefactError
 from ulmfit.models.card import is_number
-from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.folder import kind_of, read_config, resolve
 from ulmfit.models.language_model import LanguageModel
-from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.models.loading import load_classifier
 from ulmfit.stages.language_modelling import evaluate_language_model
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
@@ -59,23 +58,20 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
 def measure(config: EvaluateConfig, unicode: UnicodeCheck, quiet: bool = False) -> Results:
     """Return the results of a model of either kind."""
     keep_freed_memory()
-    device = resolve_device(config.device)
-    artefact = read_config(resolve(config.model))
-    if artefact.kind == "text_classifier":
-        return evaluate_classifier(config, device, unicode, quiet)
-    if artefact.kind == "language_model":
-        return evaluate_language_models(config, artefact, device, unicode)
-    raise ArtefactError(f"{config.model}: holds a {artefact.kind}; there is nothing to measure")
+    kind = kind_of(resolve(config.model))
+    if kind == "tokenizer":
+        raise ArtefactError(f"{config.model}: holds a tokenizer; there is nothing to measure")
+    if kind == "language_model":
+        return evaluate_language_models(config, unicode)
+    return evaluate_classifier(config, unicode, quiet)
 
 
-def evaluate_classifier(
-    config: EvaluateConfig, device: torch.device, unicode: UnicodeCheck, quiet: bool
-) -> Results:
+def evaluate_classifier(config: EvaluateConfig, unicode: UnicodeCheck, quiet: bool) -> Results:
     """Return the measures of the task, and those of each label.
 
     The file is read twice, for its labels first: one that is not known is told at once.
     """
-    model = TextClassifier.from_pretrained(config.model, device=device)
+    model = load_classifier(config.model, device=config.device)
     warn_of_columns(model, len(config.reading.text_columns), quiet)
     targets = _targets(config, model.task)
     scores = scores_for(model.task)
@@ -84,10 +80,10 @@ def evaluate_classifier(
     return {"documents": scores.documents, **scores.results(), **scores.tables()}
 
 
-def evaluate_language_models(
-    config: EvaluateConfig, artefact: ArtefactConfig, device: torch.device, unicode: UnicodeCheck
-) -> Results:
+def evaluate_language_models(config: EvaluateConfig, unicode: UnicodeCheck) -> Results:
     """Return the perplexities and bits per byte of each direction; every token is scored once."""
+    device = resolve_device(config.device)
+    artefact = read_config(resolve(config.model))
     by_member: list[Results] = []
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         for direction in dict.fromkeys(member.direction for member in artefact.members):

@@ -43,8 +43,11 @@ def _shapes(artefact: ArtefactConfig) -> Iterator[tuple[str, str]]:
 
 def _members(artefact: ArtefactConfig, folder: Path) -> Iterator[tuple[str, str]]:
     for index, member in enumerate(artefact.members):
-        count = _parameters(folder / WEIGHTS, member.prefix)
-        about = f"{member.direction}, {count:,} parameters, weight {member.weight:g}"
+        if artefact.kind == "onnx_classifier":
+            size = f"computed by {member.prefix}.onnx"
+        else:
+            size = f"{_parameters(folder / WEIGHTS, member.prefix):,} parameters"
+        about = f"{member.direction}, {size}, weight {member.weight:g}"
         yield "members" if index == 0 else "", f"{about}, begin mark {member.begin_mark}"
     if artefact.members:
         yield "storage", artefact.storage

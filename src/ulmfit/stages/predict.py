@@ -23,13 +23,13 @@ from ulmfit.data.answers import decisions
 from ulmfit.data.files import checked, codec_of, faults
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.errors import ConfigError, DataError
-from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.models.classifier import Classifier
+from ulmfit.models.loading import load_classifier
 from ulmfit.stages.output_file import check_not_read, whole_file
 from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.types import Text
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.allocator import keep_freed_memory
-from ulmfit.training.device import resolve_device
 
 STANDARD = "-"
 """Standard input or output."""
@@ -65,10 +65,7 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
     if config.output != STANDARD:
         check_not_read(Path(config.output), config.data)
     with _opened(config.output) as stream:
-        device = resolve_device(config.device)
-        model = TextClassifier.from_pretrained(
-            config.model, device=device, precision=config.precision
-        )
+        model = load_classifier(config.model, device=config.device, precision=config.precision)
         warn_of_columns(model, len(config.reading.text_columns), quiet)
         if config.abstain_below and model.task.kind != "single_label":
             raise ConfigError(
@@ -85,7 +82,7 @@ def predict(config: PredictConfig, *, quiet: bool = False) -> None:
 
 
 def _in_blocks(
-    model: TextClassifier, documents: Iterable[Document], token_budget: int
+    model: Classifier, documents: Iterable[Document], token_budget: int
 ) -> Iterator[tuple[list[Names], NDArray[np.float32]]]:
     waiting: deque[Names] = deque()
 
@@ -99,7 +96,7 @@ def _in_blocks(
 
 
 def _one_by_one(
-    model: TextClassifier, documents: Iterable[Document], token_budget: int
+    model: Classifier, documents: Iterable[Document], token_budget: int
 ) -> Iterator[tuple[list[Names], NDArray[np.float32]]]:
     for document in documents:
         yield [_names(document)], model.predict_proba([document.text], token_budget=token_budget)

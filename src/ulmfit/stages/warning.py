@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from ulmfit.models.text_classifier import TextClassifier
+from ulmfit.models.classifier import Classifier
 from ulmfit.text.printable import printable
 from ulmfit.text.unicode import UnicodeCheck
 
 
-def warn_of_columns(classifier: TextClassifier, given: int, quiet: bool) -> None:
+def warn_of_columns(classifier: Classifier, given: int, quiet: bool) -> None:
     """Say on standard error if documents have another number of texts than those of training."""
     trained = classifier.text_columns
     if trained not in (None, given) and not quiet:

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from ulmfit.cli import main
+from ulmfit.config.artefact import Member, Storage, Task
+from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
+from ulmfit.config.stages import ConvertConfig
+from ulmfit.config.text import TokenizerConfig
+from ulmfit.data.documents import in_order
+from ulmfit.errors import ArtefactError, ConfigError
+from ulmfit.interop.convert import convert
+from ulmfit.interop.onnx import OPSET, member_graph
+from ulmfit.models.loading import load_classifier
+from ulmfit.models.networks import ClassifierNetwork
+from ulmfit.models.onnx_classifier import AFTER, OnnxClassifier, initial_state
+from ulmfit.models.reading import encode_documents
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.text.tokenizer import Tokenizer
+from ulmfit.text.types import Text
+
+SINGLE = Task(labels=("a", "b", "나쁨"), temperature=0.7)
+SEVERAL = Task(kind="multi_label", labels=("a", "b", "c"), thresholds=(0.2, 0.5, 0.8))
+NUMBER = Task(kind="number", range=(-2.0, 5.0))
+STORAGES: tuple[Storage, ...] = ("float32", "float16", "int8")
+TEXTS: list[Text] = [
+    "",
+    "one two three",
+    ("two", "columns"),
+    "영화가 정말 재미있었어요",
+    "long words here " * 90,
+    *(f"text number {i} " * (i % 9) for i in range(24)),
+]
+BPTT = 7
+HEAD = ClassifierHeadConfig(hidden_sizes=(6, 5))
+
+Convert = Callable[..., OnnxClassifier]
+
+
+def made(task: Task) -> TextClassifier:
+    """Random weights, large enough for answers that differ."""
+    tokenizer = Tokenizer.train(["some words to learn, here and there"] * 9, TokenizerConfig())
+    shape = EncoderConfig(
+        vocab_size=tokenizer.vocab_size, embedding_size=6, hidden_size=8, layers=3
+    )
+    members = []
+    for seed, member in enumerate(
+        (
+            Member(direction="forward", prefix="forward"),
+            Member(direction="backward", prefix="backward", weight=3.0),
+            Member(direction="backward", prefix="backward_2", begin_mark="last"),
+        )
+    ):
+        torch.manual_seed(seed)
+        network = ClassifierNetwork(shape, Dropout(), HEAD, task.outputs)
+        network.encoder.embedding.weight.data.mul_(20)
+        documents = in_order(tokenizer.encode_batch(TEXTS), member)
+        pooled = torch.from_numpy(encode_documents(network.encoder, documents, BPTT))
+        for _ in range(40):
+            network.head.train()(pooled)  # the batch norm learns what outputs are like
+        for name, parameter in network.head.named_parameters():
+            parameter.data.mul_(2 if name.endswith("2.weight") else 1)
+        members.append(ClassifierMember(member, network))
+    return TextClassifier(members, tokenizer, task, head=HEAD, bptt=BPTT)
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Convert:
+    def converted(model: TextClassifier, storage: Storage = "float32") -> OnnxClassifier:
+        model.save_pretrained(tmp_path / "model")
+        to = ConvertConfig(
+            sources=(str(tmp_path / "model"),), output=str(tmp_path / "onnx"), to="onnx",
+            storage=storage,
+        )  # fmt: skip
+        return OnnxClassifier.from_pretrained(convert(to))
+
+    return converted
+
+
+# The same answers
+
+
+@pytest.mark.parametrize("task", [SINGLE, SEVERAL, NUMBER], ids=lambda task: task.kind)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_answers_are_those_of_the_same_weights(
+    converted: Convert, tmp_path: Path, task: Task, storage: Storage
+) -> None:
+    model = made(task)
+    model.save_pretrained(tmp_path / storage, storage=storage)
+    stored = TextClassifier.from_pretrained(tmp_path / storage)
+    found = converted(model, storage)
+    expected = stored.predict_proba(TEXTS)
+    assert len(np.unique(expected[:, 0].round(2))) > 5
+    atol = 1e-5 * (1.0 if task.range is None else task.range[1] - task.range[0])
+    np.testing.assert_allclose(found.predict_proba(TEXTS), expected, atol=atol, rtol=0)
+    for own, other in zip(
+        found.member_probabilities(TEXTS), stored.member_probabilities(TEXTS), strict=True
+    ):
+        np.testing.assert_allclose(own, other, atol=atol, rtol=0)
+    clear = [i for i, row in enumerate(expected) if _is_clear(task, row)]
+    assert len(clear) > 20
+    decided = found.predict(TEXTS)
+    for i in clear:
+        assert decided[i] == pytest.approx(stored.predict(TEXTS)[i], abs=1e-4)
+    assert (found.labels, found.task) == (model.labels, task)
+
+
+def _is_clear(task: Task, row: np.ndarray) -> bool:
+    """Tell whether rounding cannot change what is decided."""
+    if task.kind == "multi_label":
+        return bool(np.all(np.abs(row - np.array(task.thresholds)) > 1e-3))
+    return task.kind == "number" or float(np.diff(np.sort(row))[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("chunk_tokens", [1, 40])
+def test_a_prediction_depends_on_its_text_alone(
+    converted: Convert, monkeypatch: pytest.MonkeyPatch, chunk_tokens: int
+) -> None:
+    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
+    model = converted(made(SINGLE))
+    alone = np.concatenate([model.predict_proba([text]) for text in TEXTS])
+    for seed, token_budget in enumerate((1, 300, 10**9)):
+        order = np.random.default_rng(seed).permutation(len(TEXTS))
+        found = model.predict_proba([TEXTS[i] for i in order], token_budget=token_budget)
+        np.testing.assert_allclose(found, alone[order], atol=1e-5, rtol=0)
+    assert model.predict_proba([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [5, 6, 30], list(range(1, 41))])
+def test_reading_in_pieces_is_reading_at_once(cuts: list[int]) -> None:
+    """What a program of another language does, without this package."""
+    model = made(SINGLE)
+    member = model.members[1]
+    graph = member_graph(member.network, SINGLE, "float32")
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    ids = np.random.default_rng(0).integers(4, model.tokenizer.vocab_size, (2, 41))
+    lengths = np.array([41, 38])  # the second ends in padding
+    state = {
+        name: np.full((2, *part.shape[1:]), -np.inf if name == "maximum" else 0, part.dtype)
+        for name, part in initial_state(session).items()
+    }
+    names = [output.name for output in session.get_outputs()]
+    for begin, end in zip([0, *cuts], [*cuts, 41], strict=True):
+        given = {"ids": ids[:, begin:end], "lengths": np.clip(lengths - begin, 0, end - begin)}
+        values = dict(zip(names, session.run(None, {**given, **state}), strict=True))
+        state = {name: values[name + AFTER] for name in state}
+    documents = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+    read = in_order(documents, Member(direction="forward", prefix=""))
+    forward = TextClassifier(
+        [ClassifierMember(Member(direction="forward", prefix="x"), member.network)],
+        model.tokenizer, Task(labels=SINGLE.labels), head=HEAD, bptt=BPTT,
+    )  # fmt: skip
+    np.testing.assert_allclose(values["answers"], forward.answers_of(read), atol=1e-5, rtol=0)
+    np.testing.assert_array_equal(values["count_after"], lengths)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_graph_is_valid_and_its_axes_are_free(storage: Storage) -> None:
+    graph = member_graph(made(SINGLE).members[0].network, SINGLE, storage)
+    onnx.checker.check_model(graph, full_check=True)
+    assert [opset.version for opset in graph.opset_import] == [OPSET]
+    axes = {each.name: [d.dim_param or d.dim_value for d in each.type.tensor_type.shape.dim]
+            for each in (*graph.graph.input, *graph.graph.output)}  # fmt: skip
+    assert axes["ids"] == ["batch", "time"] and axes["answers"] == ["batch", 3]
+    assert axes["hidden_0"] == axes["cell_0_after"] == ["batch", 8]
+
+
+def test_weights_take_the_room_that_they_are_stored_in() -> None:
+    torch.manual_seed(0)
+    shape = EncoderConfig(vocab_size=500, embedding_size=64, hidden_size=96, layers=2)
+    network = ClassifierNetwork(shape, Dropout(), HEAD, 3)
+    sizes = [len(member_graph(network, SINGLE, each).SerializeToString()) for each in STORAGES]
+    assert sizes[1] < 0.6 * sizes[0] and sizes[2] < 0.35 * sizes[0]
+
+
+# The folder
+
+
+def test_the_command_line_reads_either_alike(
+    converted: Convert, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converted(made(SINGLE))
+    data = tmp_path / "in.csv"
+    data.write_text("text,label\none two,a\nthree,b\nmore words here,나쁨\n")
+    answers, measures = [], []
+    for name in ("model", "onnx"):
+        output, results = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.json"
+        model = ["--model", str(tmp_path / name), "--data", str(data)]
+        assert main(["predict", *model, "--output", str(output)]) == 0
+        assert main(["evaluate", *model, "--output", str(results)]) == 0
+        rows = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+        answers.append([list(row["probabilities"].values()) for row in rows])
+        measures.append(json.loads(results.read_text("utf-8")))
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+    assert measures[0]["loss"] == pytest.approx(measures[1]["loss"], abs=1e-4)
+    capsys.readouterr()
+    assert main(["inspect", "--model", str(tmp_path / "onnx")]) == 0
+    shown = capsys.readouterr().out
+    assert "onnx classifier, format version 1, whole" in shown
+    assert "backward, computed by backward_2.onnx, weight 1, begin mark last" in shown
+
+
+def test_it_needs_no_torch(converted: Convert, tmp_path: Path) -> None:
+    model = converted(made(SINGLE))
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.partition('.')[0] in ('torch', 'onnx'): raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from ulmfit.cli import main\n"
+        "assert main(['predict', '--model', sys.argv[1], '--data', sys.argv[2]]) == 0"
+    )
+    data = tmp_path / "in.txt"
+    data.write_text("one two three\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "onnx"), str(data)],
+        capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[1].split(",")
+    assert row[1] == model.predict(["one two three"])[0]
+
+
+def test_the_record_stays_and_the_card_tells_the_use(converted: Convert, tmp_path: Path) -> None:
+    model = made(SINGLE)
+    model.run["train"] = {"settings": {"reading": {"text_columns": ["a", "b"]}}}
+    assert converted(model, "int8").text_columns == 2
+    card = (tmp_path / "onnx" / "README.md").read_text("utf-8")
+    assert "# ULMFiT onnx classifier" in card and "OnnxClassifier.from_pretrained" in card
+    assert "matrices stored as int8" in card
+
+
+# What cannot be
+
+
+def test_what_is_there_is_replaced_only_when_asked(converted: Convert, tmp_path: Path) -> None:
+    converted(made(SINGLE))
+    again = ConvertConfig(
+        sources=(str(tmp_path / "model"),), output=str(tmp_path / "onnx"), to="onnx"
+    )
+    with pytest.raises(ArtefactError, match=r"onnx: exists already; choose another output"):
+        convert(again)
+    (tmp_path / "onnx" / "README.md").write_text("mine")
+    assert main(["convert", str(tmp_path / "model"), "--to", "onnx", "--overwrite",
+                 "--output", str(tmp_path / "onnx")]) == 0  # fmt: skip
+    assert "mine" not in (tmp_path / "onnx" / "README.md").read_text("utf-8")
+
+
+def test_a_language_model_is_refused(tmp_path: Path) -> None:
+    to = ConvertConfig(sources=("wikipedia-en-small",), output=str(tmp_path / "onnx"), to="onnx")
+    with pytest.raises(ArtefactError, match=r"holds a language_model, not a text classifier$"):
+        convert(to)
+    with pytest.raises(ConfigError, match=r"give one model folder to convert to onnx$"):
+        convert(ConvertConfig(sources=("a", "b"), output="c", to="onnx"))
+    assert not (tmp_path / "onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"device": "cuda"}, "'device': found 'cuda', but .*onnx is in ONNX, .* with 'cpu' here$"),
+        ({"precision": "bfloat16"}, "'precision': found 'bfloat16', .* with 'float32' here$"),
+    ],
+)
+def test_what_it_cannot_compute_with_is_named(
+    converted: Convert, tmp_path: Path, setting: dict[str, Any], message: str
+) -> None:
+    converted(made(SINGLE))
+    with pytest.raises(ConfigError, match=message):
+        load_classifier(str(tmp_path / "onnx"), **setting)
+
+
+def test_one_kind_is_not_taken_for_the_other(converted: Convert, tmp_path: Path) -> None:
+    converted(made(SINGLE))
+    with pytest.raises(ArtefactError, match=r"holds a onnx_classifier, not a text classifier$"):
+        TextClassifier.from_pretrained(tmp_path / "onnx")
+    with pytest.raises(ArtefactError, match=r"holds a text_classifier, not a classifier in ONNX$"):
+        OnnxClassifier.from_pretrained(tmp_path / "model")
+
+
+def test_a_damaged_graph_is_named(converted: Convert, tmp_path: Path) -> None:
+    converted(made(SINGLE))
+    graph = tmp_path / "onnx" / "backward.onnx"
+    graph.write_bytes(graph.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match=r"backward\.onnx: truncated or altered: "):
+        OnnxClassifier.from_pretrained(tmp_path / "onnx")
+    graph.unlink()
+    with pytest.raises(ArtefactError, match=r"backward\.onnx: missing"):
+        OnnxClassifier.from_pretrained(tmp_path / "onnx")
+
+
+@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
+def test_a_missing_extra_is_named(
+    converted: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
+    converted(made(SINGLE))
+    monkeypatch.setitem(sys.modules, absent, None)
+    monkeypatch.delitem(sys.modules, "ulmfit.interop.onnx")
+    if absent == "onnx":
+        to = ConvertConfig(sources=(str(tmp_path / "model"),), output="c", to="onnx")
+        with pytest.raises(ConfigError, match=r"needs the extra 'onnx'; pip install 'ulmfit\[onnx"):
+            convert(to)
+    else:
+        with pytest.raises(ConfigError, match=r"onnx: a classifier in ONNX needs ONNX Runtime"):
+            OnnxClassifier.from_pretrained(tmp_path / "onnx")
