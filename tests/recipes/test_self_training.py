@@ -20,7 +20,7 @@ from ulmfit.errors import ConfigError, DataError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.classifier_training import LabelledData, of_mean_weight_one
-from ulmfit.stages.self_training import self_labelled, sureness, surest_of_each_label
+from ulmfit.stages.self_training import Labelling, sureness, surest_of_each_label
 from ulmfit.stages.train import train
 
 from .conftest import made_up_reviews
@@ -95,17 +95,25 @@ def test_it_learns_from_what_it_labelled(
 def test_several_teachers_label_together(
     config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teachers: list[TextClassifier] = []
+    asked: list[TextClassifier] = []
+    labelled: list[int] = []
 
-    def noted(settings: TrainConfig, teacher: TextClassifier, *rest: Any) -> list[Document]:
-        teachers.append(teacher)
-        return self_labelled(settings, teacher, *rest)
+    def noted(own: Labelling, teachers: Sequence[TextClassifier]) -> list[Document]:
+        labelled.append(len(teachers))
+        return by(own, teachers)
 
-    monkeypatch.setattr("ulmfit.stages.self_training.self_labelled", noted)
+    def answered(own: TextClassifier, texts: Any, **more: Any) -> Any:
+        asked.append(own)
+        return predict_proba(own, texts, **more)
+
+    by, predict_proba = Labelling.by, TextClassifier.predict_proba
+    monkeypatch.setattr(Labelling, "by", noted)
+    monkeypatch.setattr(TextClassifier, "predict_proba", answered)
     settings = {"rounds": 2, "epochs": 1.0, "teachers": 3}
     folder = train(config(self_training=settings), quiet=True)
-    assert [len(teacher.members) for teacher in teachers] == [6, 8]  # and those of a round
-    states = [each.network.state_dict() for each in teachers[0].members[::2]]
+    assert labelled == [3, 4]  # and that of a round, which alone is asked then
+    assert len(asked) == 4 and len({id(each.members[0].network) for each in asked}) == 4
+    states = [each.members[0].network.state_dict() for each in asked[:3]]
     weights = [state["head.blocks.0.2.weight"] for state in states]
     assert not any(weights[0].equal(other) for other in weights[1:])
     trained = read_config(folder)
@@ -141,7 +149,7 @@ def test_a_list_of_one_label_is_that_label(
     known = [Document("a text", ("long",), ""), Document("no text", ("short",), "")]
     made = config(unlabelled=(path,), self_training={"rounds": 1, "share": 0.5})
     data = LabelledData(known, [], FakeClassifier.task)
-    found = self_labelled(made, FakeClassifier(), data, "float32")  # type: ignore[arg-type]
+    found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
     assert [document.label for document in found] == ["long"] * 10  # half of 40, none "short"
 
 
@@ -206,9 +214,10 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
 
     def noted(*given: Any) -> list[Document]:
         labelled.append(given)
-        return self_labelled(*given)
+        return by(*given)
 
-    monkeypatch.setattr("ulmfit.stages.self_training.self_labelled", noted)
+    by = Labelling.by
+    monkeypatch.setattr(Labelling, "by", noted)
     train(config(resume=True), quiet=True)
     assert set(trained) == {"classifier.backward.1"} and len(labelled) == 1
     first, second = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "model"))
@@ -241,6 +250,28 @@ class FakeClassifier:
         return np.stack([sure, 1 - sure], axis=1)
 
 
+def test_classifiers_decide_by_their_mean_and_are_asked_once(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    class Says:
+        def __init__(self, *answers: float) -> None:
+            self.answers, self.asked = np.array([answers], np.float32), [0]
+
+        def predict_proba(self, texts: list[str]) -> Any:
+            self.asked[0] += 1  # a list: of copies, too
+            return np.repeat(self.answers, len(texts), 0)
+
+    path = write(tmp_path / "texts.csv", [("a text",), ("another",)], "text")
+    made = config(unlabelled=(path,), self_training={"rounds": 2})
+    labelling = Labelling(made, LabelledData([], [], FakeClassifier.task), "float32")
+    teachers: list[Any] = [Says(0.9, 0.1), Says(0.3, 0.7), Says(0.15, 0.85)]
+    found = labelling.by(teachers[:2])
+    assert [(each.label, round(each.weight, 6)) for each in found] == [("long", 0.6)] * 2
+    found = labelling.by(teachers)
+    assert [(each.label, round(each.weight, 6)) for each in found] == [("short", 0.55)] * 2
+    assert [each.asked for each in teachers] == [[1], [1], [1]]
+
+
 def test_known_texts_are_left_out_and_all_others_as_likely(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
@@ -254,7 +285,7 @@ def test_known_texts_are_left_out_and_all_others_as_likely(
         made = config(
             unlabelled=(path,), self_training={"rounds": 1, "documents": 12}, classifier=training
         )
-        found = self_labelled(made, FakeClassifier(), data, "float32")  # type: ignore[arg-type]
+        found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
         assert len(found) == 12
         rows = [int(document.where.rpartition(" ")[2]) for document in found]
         assert rows == sorted(rows)

@@ -63,22 +63,19 @@ class ClassifierTraining:
         network = self._network(model, self.settings, data.task)
         return self._task(network, model, self.settings, data, data.training)
 
-    def teachers(
-        self, classifier: TextClassifier, data: LabelledData, count: int
-    ) -> tuple[TextClassifier, dict[str, Any]]:
-        """Return `classifier` and others of other seeds, `count` in all, and their results."""
+    def other_seeds(
+        self, data: LabelledData, count: int
+    ) -> tuple[list[TextClassifier], dict[str, Any]]:
+        """Train `count` classifiers more, each from a seed of its own; return them and results."""
+        classifiers: list[TextClassifier] = []
         results: dict[str, Any] = {}
-        for number in range(2, count + 1):
-            settings = self._reseeded(SEEDS_OF_A_TEACHER * (number - 1))
-            suffix = f".teacher_{number}"
-            other, found = self._train(settings, data, lambda: data.training, suffix)
-            classifier = self.together(classifier, other)
+        for number in range(1, count + 1):
+            settings = self._reseeded(SEEDS_OF_A_TEACHER * number)
+            suffix = f".teacher_{number + 1}"
+            classifier, found = self._train(settings, data, lambda: data.training, suffix)
+            classifiers.append(classifier)
             results |= found
-        return classifier, results
-
-    def together(self, first: TextClassifier, second: TextClassifier) -> TextClassifier:
-        """Return the members of both, whose probabilities are averaged."""
-        return self._joined([*first.members, *second.members], first.task)
+        return classifiers, results
 
     def train_again(
         self, data: LabelledData, further: MakeDocuments, number: int, epochs: float
@@ -98,12 +95,8 @@ class ClassifierTraining:
             network, found = self._train_direction(model, settings, data, training, part)
             members.append(ClassifierMember(model.member, network))
             results[part.replace(".", ", ")] = found
-        return self._joined(members, data.task), results
-
-    def _joined(self, members: Sequence[ClassifierMember], task: Task) -> TextClassifier:
-        """Return members that answer together."""
-        tokenizer, settings = self.models[0].tokenizer, self.settings
-        return TextClassifier(members, tokenizer, task, head=settings.head, bptt=settings.bptt)
+        tokenizer, head, bptt = self.models[0].tokenizer, settings.head, settings.bptt
+        return TextClassifier(members, tokenizer, data.task, head=head, bptt=bptt), results
 
     def _reseeded(self, further: int, **training: Any) -> ClassifierStage:
         """Return the settings with a seed that is so much further, and other changes."""

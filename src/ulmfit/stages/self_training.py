@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from heapq import nlargest
 from itertools import chain
 from operator import attrgetter
@@ -66,49 +66,76 @@ def self_trained(
         return classifier, {}
 
     def labelled() -> list[Document]:
-        found = self_labelled(config, teachers, data, stage.machine.precision)
+        found = labelling.by(teachers)
         run.log.say(f"self-training: learns from {len(found):,} documents that it has labelled")
         if not found:
             run.log.warn("self-training: no document without a label is left to learn from")
         return found
 
-    teachers, results = stage.teachers(classifier, data, settings.teachers)
+    labelling = Labelling(config, data, stage.machine.precision)
+    others, results = stage.other_seeds(data, settings.teachers - 1)
+    teachers = [classifier, *others]
     for number in range(1, settings.rounds + 1):
         classifier, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
-        teachers = stage.together(teachers, classifier)
+        teachers.append(classifier)
         results |= measured
     return classifier, results
 
 
-def self_labelled(
-    config: TrainConfig, classifier: TextClassifier, data: LabelledData, precision: Precision
-) -> list[Document]:
-    """Return unlabelled documents with what `classifier` decides of them, and how surely as weight.
+class Labelling:
+    """Unlabelled documents and what classifiers say of them; each of these reads them once.
 
-    Texts that are labelled, or held out, are left out; of the others, the share asked for is kept.
-    Of several processes the first one decides. The texts are read with products in `precision`.
+    Texts that are labelled, or held out, are left out.
     """
-    classifier = copy(classifier)
-    classifier.precision = precision
-    documents = _drawn(config, {each.text for each in (*data.training, *data.validation)})
-    texts = [document.text for document in documents]
 
-    def decided() -> list[tuple[Any, float]]:
-        answers = classifier.predict_proba(texts)
-        labels = decisions(classifier.task, answers)
-        return list(zip(labels, sureness(classifier.task, answers).tolist(), strict=True))
+    def __init__(self, config: TrainConfig, data: LabelledData, precision: Precision) -> None:
+        """Texts are read with products in `precision`."""
+        self.config, self.data, self.precision = config, data, precision
+        self._asked = 0
+        self._total: NDArray[np.float32] | None = None
 
-    found = [
-        replace(document, label=_as_label(label), weight=weight)
-        for document, (label, weight) in zip(documents, processes.agreed(decided), strict=True)
-    ]
-    share = config.self_training.share
-    if share == 1.0:
-        return found
-    if classifier.task.kind != "single_label":
-        return nlargest(round(share * len(found)), found, key=_WEIGHT)
-    names = (label_names(document, "single_label") for document in data.training)
-    return surest_of_each_label(found, share, Counter(chain.from_iterable(names)))
+    def by(self, teachers: Sequence[TextClassifier]) -> list[Document]:
+        """Return documents with what `teachers` decide together, and how surely as weight.
+
+        `teachers` are those of the last call and perhaps others behind them. Of the documents, the
+        share asked for is kept. Of several processes the first one decides.
+        """
+
+        def decided() -> list[tuple[Any, float]]:
+            answers = self._mean(teachers)
+            labels = decisions(self.data.task, answers)
+            return list(zip(labels, sureness(self.data.task, answers).tolist(), strict=True))
+
+        found = [
+            replace(document, label=_as_label(label), weight=weight)
+            for document, (label, weight) in zip(
+                self._documents, processes.agreed(decided), strict=True
+            )
+        ]
+        share = self.config.self_training.share
+        if share == 1.0:
+            return found
+        if self.data.task.kind != "single_label":
+            return nlargest(round(share * len(found)), found, key=_WEIGHT)
+        names = (label_names(document, "single_label") for document in self.data.training)
+        return surest_of_each_label(found, share, Counter(chain.from_iterable(names)))
+
+    @cached_property
+    def _documents(self) -> list[Document]:
+        known = {each.text for each in (*self.data.training, *self.data.validation)}
+        return _drawn(self.config, known)
+
+    def _mean(self, teachers: Sequence[TextClassifier]) -> NDArray[np.float32]:
+        """Return the mean of the teachers' answers [documents, outputs]."""
+        texts = [document.text for document in self._documents]
+        for teacher in teachers[self._asked :]:
+            reader = copy(teacher)
+            reader.precision = self.precision
+            answers = reader.predict_proba(texts)
+            self._total = answers if self._total is None else self._total + answers
+        self._asked = len(teachers)
+        assert self._total is not None
+        return self._total / np.float32(self._asked)
 
 
 def surest_of_each_label(
