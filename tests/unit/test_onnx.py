@@ -16,7 +16,7 @@ import torch
 from ulmfit.cli import main
 from ulmfit.config.artefact import Member, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
-from ulmfit.config.stages import ConvertConfig
+from ulmfit.config.stages import ConvertConfig, JoinConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError, ConfigError
@@ -27,6 +27,7 @@ from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.onnx_classifier import AFTER, OnnxClassifier, initial_state
 from ulmfit.models.reading import encode_documents
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.stages.join import join
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
 
@@ -286,8 +287,11 @@ def test_what_it_cannot_compute_with_is_named(
 
 def test_one_kind_is_not_taken_for_the_other(converted: Convert, tmp_path: Path) -> None:
     converted(made(SINGLE))
-    with pytest.raises(ArtefactError, match=r"holds a onnx_classifier, not a text classifier$"):
+    with pytest.raises(ArtefactError, match=r"onnx: a classifier in ONNX, which can only be asked"):
         TextClassifier.from_pretrained(tmp_path / "onnx")
+    to_join = JoinConfig(models=(str(tmp_path / "model"), str(tmp_path / "onnx")), output="both")
+    with pytest.raises(ArtefactError, match=r"onnx: holds a onnx_classifier; join language models"):
+        join(to_join)
     with pytest.raises(ArtefactError, match=r"holds a text_classifier, not a classifier in ONNX$"):
         OnnxClassifier.from_pretrained(tmp_path / "model")
 

@@ -91,6 +91,11 @@ class TextClassifier(Classifier):
         folder, where = resolve(name, revision), resolve_device(device)
         arithmetic = resolve_precision(precision, where)
         config = read_config(folder)
+        if config.kind == "onnx_classifier":
+            raise ArtefactError(
+                f"{folder}: a classifier in ONNX, which can only be asked; give the folder that it "
+                "was converted from"
+            )
         if config.kind != "text_classifier" or not (config.encoder and config.head and config.task):
             raise ArtefactError(f"{folder}: holds a {config.kind}, not a text classifier")
         tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)

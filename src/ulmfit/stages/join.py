@@ -37,8 +37,11 @@ def join(config: JoinConfig, *, quiet: bool = False) -> Path:
         check_replaceable(output.resolve(), config.overwrite)
     folders = [resolve(name) for name in config.models]
     configs = [read_config(folder) for folder in folders]
-    if configs[0].kind == "tokenizer":
-        raise ArtefactError(f"{folders[0]}: holds a tokenizer; join language models or classifiers")
+    for folder, each in zip(folders, configs, strict=True):
+        if each.kind not in ("language_model", "text_classifier"):
+            raise ArtefactError(
+                f"{folder}: holds a {each.kind}; join language models or text classifiers"
+            )
     for folder, each in zip(folders[1:], configs[1:], strict=True):
         _check_alike(folders[0], configs[0], folder, each)
     members, tensors = _members(folders, configs)
