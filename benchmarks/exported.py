@@ -62,12 +62,13 @@ def in_turns(tasks: dict[str, Callable[[], object]]) -> dict[str, dict[str, floa
 
 def peak_mb(model: Path) -> float:
     """Return the most memory that a process holds which answers one line of text."""
-    code = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n" + (
-        "try: runpy.run_module('ulmfit', run_name='__main__')\n"
-        "except SystemExit: pass\n"
+    code = (
+        "import resource, sys\n"
+        "from ulmfit.cli import main\n"
+        "assert main(['predict', '--model', sys.argv[1]]) == 0\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code, "ulmfit", "predict", "--model", str(model)]
+    command = [sys.executable, "-c", code, str(model)]
     done = subprocess.run(command, input=b"A text.\n", capture_output=True, check=True)
     return round(int(done.stderr.split()[-1]) * 1024 / 1e6, 1)
 

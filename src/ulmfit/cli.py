@@ -96,6 +96,13 @@ def _run(arguments: list[str]) -> None:
     _share_cores()
     try:
         result = getattr(import_module(module), function)(config, quiet=quiet)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("ulmfit"):
+            raise
+        raise ConfigError(
+            f"{command}: needs the package '{error.name}', which is not installed; install ulmfit "
+            "with all that it depends on"
+        ) from None
     except KeyboardInterrupt:
         hint = ["go on with the same command and --resume"] if _can_go_on(config) else []
         raise KeyboardInterrupt(*hint) from None

@@ -495,6 +495,21 @@ def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(
     assert seen == [expected]
 
 
+def test_a_package_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, raising(ModuleNotFoundError("no rich", name="rich")))
+    code, found = error_of(capsys, "evaluate", "--model", "m", "--data", "d.csv")
+    assert code == 2
+    assert found == (
+        "evaluate: needs the package 'rich', which is not installed; install ulmfit with all that "
+        "it depends on"
+    )
+    install(monkeypatch, raising(ModuleNotFoundError("a bug", name="ulmfit.none")))
+    with pytest.raises(ModuleNotFoundError):
+        main(["predict", "--model", "m"])
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):

@@ -330,7 +330,7 @@ def test_a_folder_has_no_revisions(model: Path) -> None:
 def hub(model: Path, serve_hub: ServeHub) -> tuple[str, list[str]]:
     """Serve `model` as me/mine, a pickle beside its files; give address and what was asked."""
     content = {path.name: path.read_bytes() for path in model.iterdir()}
-    return serve_hub({"models/me/mine": {**content, "evil.bin": b"pickle"}})
+    return serve_hub({"models/me/mine": {**content, "evil.bin": b"pickle", "evil/evil.onnx": b"x"}})
 
 
 def run_resolve(name: str, revision: str, endpoint: str, home: Path) -> str:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.convert import convert
 from ulmfit.interop.onnx import OPSET, member_graph
+from ulmfit.models.folder import _render as render
 from ulmfit.models.loading import load_classifier
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.onnx_classifier import AFTER, OnnxClassifier, initial_state
@@ -44,6 +48,7 @@ TEXTS: list[Text] = [
     *(f"text number {i} " * (i % 9) for i in range(24)),
 ]
 BPTT = 7
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = ClassifierHeadConfig(hidden_sizes=(6, 5))
 
 Convert = Callable[..., OnnxClassifier]
@@ -214,26 +219,43 @@ def test_the_command_line_reads_either_alike(
     assert "backward, computed by backward_2.onnx, weight 1, begin mark last" in shown
 
 
-def test_it_needs_no_torch(converted: Convert, tmp_path: Path) -> None:
-    model = converted(made(SINGLE))
+def predict_without(absent: set[str], *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """Run `ulmfit predict` where some packages are not installed."""
     code = (
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name.partition('.')[0] in ('torch', 'onnx'): raise ModuleNotFoundError(name)\n"
+        "        if name.partition('.')[0] in sys.argv[1].split():\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from ulmfit.cli import main\n"
-        "assert main(['predict', '--model', sys.argv[1], '--data', sys.argv[2]]) == 0"
+        "sys.exit(main(['predict', '--model', sys.argv[2], '--data', sys.argv[3]]))"
     )
+    command = [sys.executable, "-c", code, " ".join(absent), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_it_needs_what_the_guide_installs(converted: Convert, tmp_path: Path) -> None:
+    model = converted(made(SINGLE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    guide = (ROOT / "docs" / "how-to.md").read_text("utf-8")
+    (installed,) = re.findall(r"^pip install (filelock .*)$", guide, re.M)
+    names = {re.split(r"[<>=\[]", name)[0].replace("scikit-learn", "sklearn") for name in named}
+    absent = names - {re.split("<", name.strip('"'))[0] for name in installed.split()}
+    assert {"torch", "onnx", "sklearn", "rich"} <= absent and "onnxruntime" not in absent
     data = tmp_path / "in.txt"
     data.write_text("one two three\n")
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "onnx"), str(data)],
-        capture_output=True, text=True, encoding="utf-8",
-    )  # fmt: skip
+    done = predict_without(absent, tmp_path / "onnx", data)
     assert done.returncode == 0, done.stderr
     row = done.stdout.splitlines()[1].split(",")
     assert row[1] == model.predict(["one two three"])[0]
+    done = predict_without(absent, tmp_path / "model", data)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"ulmfit: error: {tmp_path / 'model'}: needs PyTorch, which is not installed; install it "
+        "or, where it is, convert the classifier with `ulmfit convert --to onnx`\n"
+    )
 
 
 def test_the_record_stays_and_the_card_tells_the_use(converted: Convert, tmp_path: Path) -> None:
@@ -292,7 +314,9 @@ def test_one_kind_is_not_taken_for_the_other(converted: Convert, tmp_path: Path)
     to_join = JoinConfig(models=(str(tmp_path / "model"), str(tmp_path / "onnx")), output="both")
     with pytest.raises(ArtefactError, match=r"onnx: holds a onnx_classifier; join language models"):
         join(to_join)
-    with pytest.raises(ArtefactError, match=r"holds a text_classifier, not a classifier in ONNX$"):
+    with pytest.raises(
+        ArtefactError, match=r"holds a text_classifier, not a classifier in ONNX; `"
+    ):
         OnnxClassifier.from_pretrained(tmp_path / "model")
 
 
@@ -305,6 +329,78 @@ def test_a_damaged_graph_is_named(converted: Convert, tmp_path: Path) -> None:
     graph.unlink()
     with pytest.raises(ArtefactError, match=r"backward\.onnx: missing"):
         OnnxClassifier.from_pretrained(tmp_path / "onnx")
+
+
+def test_a_graph_of_other_outputs_is_named(converted: Convert, tmp_path: Path) -> None:
+    """As in a folder put together by hand; every hash is right."""
+    converted(made(SINGLE))
+    folder = tmp_path / "onnx"
+    graph = member_graph(made(NUMBER).members[0].network, NUMBER, "float32").SerializeToString()
+    (folder / "forward.onnx").write_bytes(graph)
+    edit(folder, record=("forward.onnx", graph))
+    with pytest.raises(ArtefactError, match=r"forward\.onnx: .* \[batch, 3\] are expected"):
+        OnnxClassifier.from_pretrained(folder)
+    (folder / "forward.onnx").write_bytes(b"garbage")
+    edit(folder, record=("forward.onnx", b"garbage"))
+    with pytest.raises(ArtefactError, match=r"cannot load it: .*; convert the classifier again$"):
+        OnnxClassifier.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("prefix", ["elsewhere", "../model/other"])
+def test_a_graph_that_is_not_on_record_is_refused(
+    converted: Convert, tmp_path: Path, prefix: str
+) -> None:
+    converted(made(SINGLE))
+    graph = (tmp_path / "onnx" / "forward.onnx").read_bytes()
+    (tmp_path / "onnx" / f"{prefix}.onnx").write_bytes(graph)
+    edit(tmp_path / "onnx", prefix=prefix)
+    with pytest.raises(ArtefactError, match=f"no valid record of the file '{prefix}.onnx'"):
+        OnnxClassifier.from_pretrained(tmp_path / "onnx")
+
+
+def edit(
+    folder: Path, *, record: tuple[str, bytes] | None = None, prefix: str | None = None
+) -> None:
+    """Rewrite `config.json`, its hash too: another record of a file, or the first member's name."""
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    if record is not None:
+        name, content = record
+        digest = hashlib.sha256(content).hexdigest()
+        values["files"][name] = {"bytes": len(content), "sha256": digest}
+    if prefix is not None:
+        values["members"][0]["prefix"] = prefix
+    (folder / "config.json").write_bytes(render(values))
+
+
+def test_a_weight_too_large_for_float16_is_refused(tmp_path: Path) -> None:
+    model = made(SINGLE)
+    model.members[0].network.encoder.embedding.weight.data[5, 0] = 70_000.0
+    model.save_pretrained(tmp_path / "model")
+    to = ConvertConfig(
+        sources=(str(tmp_path / "model"),), output=str(tmp_path / "onnx"), to="onnx",
+        storage="float16",
+    )  # fmt: skip
+    with pytest.raises(ArtefactError, match=r"'embedding': 70000 is above 65504, .* as float32$"):
+        convert(to)
+
+
+def test_a_classifier_is_not_replaced_by_its_own_conversion(tmp_path: Path) -> None:
+    made(SINGLE).save_pretrained(tmp_path / "model")
+    folder = str(tmp_path / "model")
+    to = ConvertConfig(sources=(folder,), output=f"{folder}/.", to="onnx", overwrite=True)
+    with pytest.raises(ConfigError, match=r"'output': .* is the classifier itself; choose another"):
+        convert(to)
+    assert load_classifier(folder).labels == SINGLE.labels
+
+
+@pytest.mark.parametrize("to", ["onnx", "fastai-2"])
+@pytest.mark.parametrize(
+    "setting", [{"labels": ("x", "y", "z")}, {"vocab": "words.txt"}, {"direction": "backward"}]
+)
+def test_what_a_folder_tells_itself_is_not_asked_for(to: Any, setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"'{name}': found .*, but a model folder tells that its"):
+        convert(ConvertConfig(sources=("model",), output="out", to=to, **setting))
 
 
 @pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])

@@ -52,8 +52,8 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     a setting that is missing or does not fit them.
     """
     output = Path(config.output)
-    if config.to != "ulmfit" and len(config.sources) != 1:
-        raise ConfigError(f"setting 'sources': give one model folder to convert to {config.to}")
+    if config.to != "ulmfit":
+        _check_one_folder(config)
     if config.to == "fastai-2":
         return export_fastai(config.sources[0], output)
     if config.to == "onnx":
@@ -87,10 +87,25 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     return output
 
 
+def _check_one_folder(config: ConvertConfig) -> None:
+    """Refuse more than one source, and settings that tell what a model folder tells itself."""
+    if len(config.sources) != 1:
+        raise ConfigError(f"setting 'sources': give one model folder to convert to {config.to}")
+    unset = ConvertConfig(sources=config.sources, output=config.output)
+    for name in ("vocab", "direction", "labels", "task", "sentencepiece", "rules", "splitter"):
+        if (found := getattr(config, name)) != getattr(unset, name):
+            raise ConfigError(
+                f"setting '{name}': found {found!r}, but a model folder tells that itself; "
+                "leave it out"
+            )
+
+
 def _to_onnx(config: ConvertConfig, output: Path) -> Path:
     try:
         from ulmfit.interop.onnx import export_onnx
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
         raise ConfigError(
             "setting 'to': onnx needs the extra 'onnx'; pip install 'ulmfit[onnx]'"
         ) from None

@@ -29,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from ulmfit.config.artefact import Storage, Task
+from ulmfit.errors import ConfigError
 from ulmfit.models.card import card
 from ulmfit.models.folder import (
     TOKENIZER,
@@ -40,7 +41,7 @@ from ulmfit.models.folder import (
 )
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.models.weights import quantize
+from ulmfit.models.weights import quantize, to_float16
 from ulmfit.nn.awd_lstm import LSTMLayer
 
 OPSET = 17
@@ -104,7 +105,7 @@ class Graph:
         if self.storage == "float32":
             return self.constant(shaped(weight), name)
         if self.storage == "float16":
-            return self.float32(self.constant(shaped(weight.half()), name))
+            return self.float32(self.constant(shaped(to_float16(name, weight)), name))
         whole, scale = quantize(weight)
         stored, scales = self.constant(shaped(whole), name), self.constant(shaped(scale))
         return self.add("Mul", self.float32(stored), scales)
@@ -115,7 +116,8 @@ class Graph:
         if self.storage == "float32":
             return self.add("Gather", self.constant(weight, name), ids)
         if self.storage == "float16":
-            return self.float32(self.add("Gather", self.constant(weight.half(), name), ids))
+            half = self.constant(to_float16(name, weight), name)
+            return self.float32(self.add("Gather", half, ids))
         whole, scale = quantize(weight)
         found = self.float32(self.add("Gather", self.constant(whole, name), ids))
         return self.add("Mul", found, self.add("Gather", self.constant(scale), ids))
@@ -136,11 +138,14 @@ class Graph:
 def export_onnx(name: str, output: Path, *, storage: Storage, overwrite: bool) -> Path:
     """Write the classifier called `name` as a folder for `OnnxClassifier` and return its path.
 
-    Raises `ArtefactError` if it is no classifier, or `output` cannot be written.
+    Raises `ArtefactError` if it is no classifier, or `output` cannot be written; `ConfigError` if
+    that is the classifier itself, which can be trained no more once it is in ONNX.
     """
-    config = read_config(resolve(name))
+    folder = resolve(name)
+    if folder.resolve() == output.resolve():
+        raise ConfigError(f"setting 'output': {output} is the classifier itself; choose another")
     check_replaceable(output.resolve(), overwrite)
-    classifier = TextClassifier.from_pretrained(name)
+    config, classifier = read_config(folder), TextClassifier.from_pretrained(folder)
     files: dict[str, Content] = {
         f"{each.member.prefix}.onnx": member_graph(
             each.network, classifier.task, storage

@@ -69,7 +69,9 @@ def read_config(folder: str | Path) -> ArtefactConfig:
         raise ArtefactError(
             f"{folder / CONFIG}: {len(thresholds)} thresholds for {len(labels)} labels; {_AGAIN}"
         )
-    for name in sorted({*REQUIRED[config.kind], *config.files}):
+    graphs = config.members if config.kind == "onnx_classifier" else ()
+    named = {f"{member.prefix}.onnx" for member in graphs}
+    for name in sorted({*REQUIRED[config.kind], *config.files, *named}):
         _check_file(folder, name, config.files.get(name))
     return config
 
@@ -304,7 +306,10 @@ def _download(name: str, revision: str | None) -> Path:
 
     patterns = [CONFIG, WEIGHTS, "*.onnx", TOKENIZER, CARD]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]
+        )
+        return Path(found)
     except Exception as error:  # the errors of the hub and of its network have no common base
         reason = " ".join(str(error).split())[:200]
         raise ArtefactError(

@@ -15,7 +15,15 @@ def load_classifier(name: str, *, device: str = "auto", precision: str = "float3
     """
     folder = resolve(name)
     if kind_of(folder) != "onnx_classifier":
-        from ulmfit.models.text_classifier import TextClassifier
+        try:
+            from ulmfit.models.text_classifier import TextClassifier
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise ConfigError(
+                f"{name}: needs PyTorch, which is not installed; install it or, where it is, "
+                "convert the classifier with `ulmfit convert --to onnx`"
+            ) from None
 
         return TextClassifier.from_pretrained(folder, device=device, precision=precision)
     from ulmfit.models.onnx_classifier import OnnxClassifier

@@ -51,9 +51,15 @@ class OnnxClassifier(Classifier):
         folder = resolve(name, revision)
         config = read_config(folder)
         if config.kind != "onnx_classifier" or config.task is None:
-            raise ArtefactError(f"{folder}: holds a {config.kind}, not a classifier in ONNX")
+            raise ArtefactError(
+                f"{folder}: holds a {config.kind}, not a classifier in ONNX; "
+                "`ulmfit convert --to onnx` makes one of a text classifier"
+            )
         tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
-        sessions = [_session(folder / f"{each.prefix}.onnx", threads) for each in config.members]
+        outputs = config.task.outputs
+        sessions = [
+            _session(folder / f"{each.prefix}.onnx", threads, outputs) for each in config.members
+        ]
         return cls(sessions, tokenizer, config)
 
     @property
@@ -109,10 +115,12 @@ def _grow(state: State, batch: int) -> State:
     return {name: grown(name, values) for name, values in state.items()}
 
 
-def _session(path: Path, threads: int) -> Any:
+def _session(path: Path, threads: int, outputs: int) -> Any:
     try:
         import onnxruntime
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
         raise ConfigError(
             f"{path.parent}: a classifier in ONNX needs ONNX Runtime; "
             "pip install 'ulmfit[onnx]', or onnxruntime alone"
@@ -120,7 +128,16 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no class of their own
         reason = " ".join(str(error).split())[:200]
-        raise ArtefactError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        raise ArtefactError(
+            f"{path}: ONNX Runtime cannot load it: {reason}; convert the classifier again"
+        ) from None
+    shapes = {each.name: each.shape for each in session.get_outputs()}
+    if shapes.get("answers", [])[1:] != [outputs]:
+        raise ArtefactError(
+            f"{path}: its outputs are {shapes}, where answers [batch, {outputs}] are expected; "
+            "convert the classifier again"
+        )
+    return session

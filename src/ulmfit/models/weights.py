@@ -65,7 +65,7 @@ def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
     if tensor.ndim != 2 or storage == "float32":
         return {name: tensor}
     if storage == "float16":
-        return {name: _to_float16(name, tensor)}
+        return {name: to_float16(name, tensor)}
     quantized, scale = quantize(tensor)
     return {name: quantized, name + _SCALE: scale}
 
@@ -75,7 +75,8 @@ def is_finite(tensor: Tensor) -> bool:
     return tensor.numel() == 0 or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
 
 
-def _to_float16(name: str, matrix: Tensor) -> Tensor:
+def to_float16(name: str, matrix: Tensor) -> Tensor:
+    """Round `matrix`, the weight called `name`; raises `ArtefactError` if it is too large."""
     if (matrix.abs() > _LARGEST_FLOAT16).any():
         raise ArtefactError(
             f"weight '{name}': {matrix.abs().max():g} is above {_LARGEST_FLOAT16:g}, the largest "

@@ -58,7 +58,8 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> str:
 def measure(config: EvaluateConfig, unicode: UnicodeCheck, quiet: bool = False) -> Results:
     """Return the results of a model of either kind."""
     keep_freed_memory()
-    kind = kind_of(resolve(config.model))
+    config = replace(config, model=str(resolve(config.model)))
+    kind = kind_of(Path(config.model))
     if kind == "tokenizer":
         raise ArtefactError(f"{config.model}: holds a tokenizer; there is nothing to measure")
     if kind == "language_model":
