@@ -5,7 +5,7 @@ at work at the same time. A pair of rounds gives a ratio. Beside fastai shapes, 
 the same; MiniLM, fastText and TF-IDF are asked for the same answers. Training is timed after two
 steps, prediction from texts to probabilities with tokenizing counted on every side.
 
-The peers run in environments of their own (`environments.py`).
+The peers run in environments of their own (`environments.py`), ours in ONNX in a process apart.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ SAMPLED = 3_000
 TEXTS = ("texts", "vocabulary")
 """What is asked but not kept in the result."""
 
-OURS = "ours"
+OURS, ONNX = "ours", "ours, ONNX"
 SIDES: dict[str, tuple[Callable[[], Path], str]] = {
     OURS: (lambda: Path(sys.executable), "speed_ours.py"),
+    ONNX: (lambda: Path(sys.executable), "speed_onnx.py"),
     "fastai": (fastai_environment, "speed_fastai.py"),
     "minilm": (minilm_environment, "speed_minilm.py"),
     "fasttext": (fasttext_environment, "speed_fasttext.py"),
@@ -194,13 +195,13 @@ def prediction(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     found = {}
     for tokens, peers in (("words", ("fastai",)), ("pieces", ("minilm", "fasttext"))):
         given = {"vocabulary": vocabulary, "shape": _plain(SHAPES["small"]), "model": tokens}
-        ways = dict(FASTER)
+        ways = FASTER | {f"{ONNX}, int8": (ONNX, {"precision": "int8"})}
         if tokens == "pieces":
             ways["tf-idf"] = (OURS, {"model": "tf-idf"})
         for name, asked in texts.items():
             task = "one by one" if name == "one by one" else "predict"
             question = {"task": task, **given, "texts": asked}
-            result = compare(_only(sides, *peers), question, options.rounds, ways)
+            result = compare(_only(sides, ONNX, *peers), question, options.rounds, ways)
             found[f"{name}, {tokens}"] = result
     read, operations = found["reviews, pieces"], encoder_operations(SHAPES["small"], ())
     read["share_of_products"] = {

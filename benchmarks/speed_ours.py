@@ -86,24 +86,28 @@ def classifier(asked: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "tokens": [phase.tokens for phase in found.phases]}
 
 
-def classifier_of(asked: dict[str, Any]) -> Callable[[list[str]], Any]:
-    """Return what gives probabilities: of untrained weights, over words or pieces, or TF-IDF."""
-    vocabulary = asked["vocabulary"]
+def answers_of(asked: dict[str, Any]) -> Callable[[list[str]], Any]:
+    """Return what gives probabilities: a classifier over words or pieces, or TF-IDF."""
     if asked["model"] == "tf-idf":
-        truth = np.arange(len(vocabulary)) % 2
-        return TfidfBaseline(Task(labels=("a", "b"))).fit(vocabulary, truth).answers
+        truth = np.arange(len(asked["vocabulary"])) % 2
+        return TfidfBaseline(Task(labels=("a", "b"))).fit(asked["vocabulary"], truth).answers
+    made = classifier_of(asked)
+    kept[f"tokenizer of {asked['model']}"] = made.tokenizer
+    return made.predict_proba
+
+
+def classifier_of(asked: dict[str, Any]) -> TextClassifier:
+    """Return a classifier of untrained weights, over words or pieces."""
     if asked["model"] == "words":
         config = TokenizerConfig(kind="word", rules="fastai-2")
-        tokenizer = Tokenizer.train(vocabulary, config)
+        tokenizer = Tokenizer.train(asked["vocabulary"], config)
     else:
         tokenizer = LanguageModel.from_pretrained("wikipedia-en-small").tokenizer
-    kept[f"tokenizer of {asked['model']}"] = tokenizer
     shape = EncoderConfig(**{**asked["shape"], "vocab_size": tokenizer.vocab_size})
     network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
     member = ClassifierMember(FORWARD, network)
     task, head = Task(labels=("a", "b")), ClassifierHeadConfig()
-    classifier = TextClassifier([member], tokenizer, task, head=head, precision=precision_of(asked))
-    return classifier.predict_proba
+    return TextClassifier([member], tokenizer, task, head=head, precision=precision_of(asked))
 
 
 def predict(asked: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def predict(asked: dict[str, Any]) -> dict[str, Any]:
     name, texts = asked["model"], asked["texts"]
     way = f"{name}, {precision_of(asked)}"
     if way not in kept:
-        kept[way] = classifier_of(asked)
+        kept[way] = answers_of(asked)
     tokenizer = kept.get(f"tokenizer of {name}")
     tokens = sum(map(len, tokenizer.encode_batch(texts))) if tokenizer else 0
     began = time.perf_counter()

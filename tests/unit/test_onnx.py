@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from ulmfit.cli import main
-from ulmfit.config.artefact import Member, Storage, Task
+from ulmfit.config.artefact import Member, OnnxPrecision, Storage, Task
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.config.stages import ConvertConfig, JoinConfig
 from ulmfit.config.text import TokenizerConfig
@@ -31,6 +31,7 @@ from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.onnx_classifier import AFTER, OnnxClassifier, initial_state
 from ulmfit.models.reading import encode_documents
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.nn.awd_lstm import LSTMLayer
 from ulmfit.stages.join import join
 from ulmfit.text.tokenizer import Tokenizer
 from ulmfit.text.types import Text
@@ -83,11 +84,15 @@ def made(task: Task) -> TextClassifier:
 
 @pytest.fixture
 def converted(tmp_path: Path) -> Convert:
-    def converted(model: TextClassifier, storage: Storage = "float32") -> OnnxClassifier:
+    def converted(
+        model: TextClassifier,
+        storage: Storage = "float32",
+        precision: OnnxPrecision = "float32",
+    ) -> OnnxClassifier:
         model.save_pretrained(tmp_path / "model")
         to = ConvertConfig(
             sources=(str(tmp_path / "model"),), output=str(tmp_path / "onnx"), to="onnx",
-            storage=storage,
+            storage=storage, precision=precision,
         )  # fmt: skip
         return OnnxClassifier.from_pretrained(convert(to))
 
@@ -173,11 +178,95 @@ def test_reading_in_pieces_is_reading_at_once(cuts: list[int]) -> None:
     np.testing.assert_array_equal(values["count_after"], lengths)
 
 
+# Whole numbers
+
+
+def test_products_of_whole_numbers_are_what_they_are_said_to_be() -> None:
+    """The LSTMs written out: activations of 8 bits with a scale a call, weights of 7 a row."""
+    model = made(SINGLE)
+    encoder = model.members[0].network.encoder
+    ids = np.random.default_rng(0).integers(4, model.tokenizer.vocab_size, (3, 23))
+    graph = member_graph(model.members[0].network, SINGLE, precision="int8")
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    state = {
+        name: np.full((3, *part.shape[1:]), -np.inf if name == "maximum" else 0, part.dtype)
+        for name, part in initial_state(session).items()
+    }
+    names = [output.name for output in session.get_outputs()]
+    given = {"ids": ids, "lengths": np.full(3, 23), **state}
+    values = dict(zip(names, session.run(None, given), strict=True))
+
+    outputs = encoder.embedding.weight.detach()[ids].double()
+    for number, layer in enumerate(encoder.layers):
+        assert isinstance(layer, LSTMLayer)
+        weights = [rounded(each.detach()) for each in (layer.weight_ih, layer.weight_hh)]
+        bias = (layer.bias_ih + layer.bias_hh).detach().double()
+        from_inputs = in_eight_bits(outputs) @ weights[0].T + bias
+        hidden = cell = torch.zeros(3, layer.size, dtype=torch.float64)
+        steps = []
+        for time in range(23):
+            gates = from_inputs[:, time] + in_eight_bits(hidden) @ weights[1].T
+            i, f, g, o = gates.chunk(4, 1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * cell.tanh()
+            steps.append(hidden)
+        outputs = torch.stack(steps, 1)
+        # A rounding that falls the other way moves a value by a 255th of the largest.
+        for value, name in ((hidden, f"hidden_{number}"), (cell, f"cell_{number}")):
+            assert np.abs(values[name + AFTER] - value.numpy()).max() < 0.003
+    assert np.abs(values["total_after"] - outputs.sum(1).numpy()).mean() < 0.02
+
+
+def in_eight_bits(values: torch.Tensor) -> torch.Tensor:
+    """Round to 255 steps between the smallest and the largest, 0 among them."""
+    low, high = values.min().clamp(max=0), values.max().clamp(min=0)
+    scale = torch.where(high > low, (high - low) / 255, 1.0)
+    zero = (-low / scale).round()
+    return (((values / scale).round() + zero).clamp(0, 255) - zero) * scale
+
+
+def rounded(weight: torch.Tensor) -> torch.Tensor:
+    scale = weight.double().abs().amax(1, keepdim=True) / 63
+    return (weight / scale).round() * scale
+
+
+@pytest.mark.parametrize("task", [SINGLE, SEVERAL, NUMBER], ids=lambda task: task.kind)
+def test_whole_numbers_answer_nearly_the_same(converted: Convert, task: Task) -> None:
+    model = made(task)
+    found = converted(model, "int8", "int8")
+    width = 1.0 if task.range is None else task.range[1] - task.range[0]
+    apart = np.abs(found.predict_proba(TEXTS) - model.predict_proba(TEXTS)) / width
+    assert 0 < apart.max() < 0.05 and apart.mean() < 0.01
+
+
+def test_what_neighbours_move_in_whole_numbers_and_how_not(converted: Convert) -> None:
+    model = converted(made(SINGLE), "float32", "int8")
+    alone = np.concatenate([model.predict_proba([text]) for text in TEXTS])
+    moved = np.abs(model.predict_proba(TEXTS) - alone).max()
+    assert 1e-5 < moved < 0.02
+    np.testing.assert_array_equal(model.predict_proba(TEXTS, token_budget=1), alone)
+
+
+def test_whole_numbers_are_of_onnx_alone() -> None:
+    with pytest.raises(ConfigError, match=r"'precision': found 'int8', which is of ONNX; leave it"):
+        convert(ConvertConfig(sources=("a.pth",), output="out", precision="int8"))
+
+
+# The graph
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("storage", STORAGES)
-def test_the_graph_is_valid_and_its_axes_are_free(storage: Storage) -> None:
-    graph = member_graph(made(SINGLE).members[0].network, SINGLE, storage)
+def test_the_graph_is_valid_and_its_axes_are_free(
+    storage: Storage, precision: OnnxPrecision
+) -> None:
+    graph = member_graph(made(SINGLE).members[0].network, SINGLE, storage, precision)
     onnx.checker.check_model(graph, full_check=True)
-    assert [opset.version for opset in graph.opset_import] == [OPSET]
+    domains = ["", "com.microsoft"] if precision == "int8" else [""]
+    assert [opset.domain for opset in graph.opset_import] == domains
+    assert graph.opset_import[0].version == OPSET
     axes = {each.name: [d.dim_param or d.dim_value for d in each.type.tensor_type.shape.dim]
             for each in (*graph.graph.input, *graph.graph.output)}  # fmt: skip
     assert axes["ids"] == ["batch", "time"] and axes["answers"] == ["batch", 3]

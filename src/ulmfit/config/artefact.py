@@ -15,6 +15,7 @@ FORMAT_VERSION = 1
 
 BeginMark = Literal["first", "last"]
 Storage = Literal["float32", "float16", "int8"]
+OnnxPrecision = Literal["float32", "int8"]
 TaskKind = Literal["single_label", "multi_label", "number"]
 Kind = Literal["tokenizer", "language_model", "text_classifier", "onnx_classifier"]
 

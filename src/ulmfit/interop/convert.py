@@ -52,6 +52,11 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     a setting that is missing or does not fit them.
     """
     output = Path(config.output)
+    if config.to != "onnx" and config.precision != "float32":
+        raise ConfigError(
+            f"setting 'precision': found '{config.precision}', which is of ONNX; leave it out, or "
+            "give --to onnx"
+        )
     if config.to != "ulmfit":
         _check_one_folder(config)
     if config.to == "fastai-2":
@@ -110,7 +115,11 @@ def _to_onnx(config: ConvertConfig, output: Path) -> Path:
             "setting 'to': onnx needs the extra 'onnx'; pip install 'ulmfit[onnx]'"
         ) from None
     return export_onnx(
-        config.sources[0], output, storage=config.storage, overwrite=config.overwrite
+        config.sources[0],
+        output,
+        storage=config.storage,
+        precision=config.precision,
+        overwrite=config.overwrite,
     )
 
 

@@ -17,7 +17,7 @@ infinity:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from ulmfit.config.artefact import Storage, Task
+from ulmfit.config.artefact import OnnxPrecision, Storage, Task
 from ulmfit.errors import ConfigError
 from ulmfit.models.card import card
 from ulmfit.models.folder import (
@@ -44,6 +44,13 @@ from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.models.weights import quantize, to_float16
 from ulmfit.nn.awd_lstm import LSTMLayer
 
+MICROSOFT = "com.microsoft"
+"""Operations of ONNX Runtime's own."""
+
+SEVEN_BITS = 63
+"""The largest weight that 8-bit products have: two of them times activations of 8 bits fit into 16
+bits, in which processors without VNNI add them up."""
+
 OPSET = 17
 IR_VERSION = 8
 """Old enough for every runtime of the last years (ONNX 1.12, 2022)."""
@@ -55,9 +62,9 @@ GATES = (0, 3, 1, 2)
 class Graph:
     """An ONNX graph that grows node by node; values are called by their names."""
 
-    def __init__(self, storage: Storage) -> None:
-        """Store matrices as `storage` says."""
-        self.storage = storage
+    def __init__(self, storage: Storage, precision: OnnxPrecision) -> None:
+        """Store matrices as `storage` says; LSTMs compute in `precision`."""
+        self.storage, self.precision = storage, precision
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
@@ -129,13 +136,23 @@ class Graph:
     def model(self, name: str) -> onnx.ModelProto:
         """Return the whole."""
         graph = helper.make_graph(self._nodes, name, self.inputs, self.outputs, self._constants)
-        opset = helper.make_opsetid("", OPSET)
+        versions = {"": OPSET} | ({MICROSOFT: 1} if self.precision == "int8" else {})
         return helper.make_model(
-            graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="ulmfit"
+            graph,
+            opset_imports=[helper.make_opsetid(*each) for each in versions.items()],
+            ir_version=IR_VERSION,
+            producer_name="ulmfit",
         )
 
 
-def export_onnx(name: str, output: Path, *, storage: Storage, overwrite: bool) -> Path:
+def export_onnx(
+    name: str,
+    output: Path,
+    *,
+    storage: Storage = "float32",
+    precision: OnnxPrecision = "float32",
+    overwrite: bool = False,
+) -> Path:
     """Write the classifier called `name` as a folder for `OnnxClassifier` and return its path.
 
     Raises `ArtefactError` if it is no classifier, or `output` cannot be written; `ConfigError` if
@@ -148,19 +165,31 @@ def export_onnx(name: str, output: Path, *, storage: Storage, overwrite: bool) -
     config, classifier = read_config(folder), TextClassifier.from_pretrained(folder)
     files: dict[str, Content] = {
         f"{each.member.prefix}.onnx": member_graph(
-            each.network, classifier.task, storage
+            each.network, classifier.task, storage, precision
         ).SerializeToString()
         for each in classifier.members
     }
     files[TOKENIZER] = classifier.tokenizer.to_json()
-    config = replace(config, kind="onnx_classifier", storage=storage)
+    record = {"data": [f"the classifier {folder.name}"], "settings": {"precision": precision}}
+    config = replace(
+        config, kind="onnx_classifier", storage=storage, run={**config.run, "onnx": record}
+    )
     write_folder(output, config, files, card(config), overwrite=overwrite)
     return output
 
 
-def member_graph(network: ClassifierNetwork, task: Task, storage: Storage) -> onnx.ModelProto:
-    """Return the graph of one member, its matrices stored as `storage` says."""
-    graph = Graph(storage)
+def member_graph(
+    network: ClassifierNetwork,
+    task: Task,
+    storage: Storage = "float32",
+    precision: OnnxPrecision = "float32",
+) -> onnx.ModelProto:
+    """Return the graph of one member.
+
+    Its matrices are stored as `storage` says; with `precision` int8 those of the LSTMs are int8 in
+    any case, and their products are of whole numbers.
+    """
+    graph = Graph(storage, precision)
     ids = graph.input("ids", "batch", "time", integer=True)
     lengths = graph.input("lengths", "batch", integer=True)
     by_time = graph.add("Transpose", ids, perm=[1, 0])
@@ -178,21 +207,42 @@ def _read(graph: Graph, layer: LSTMLayer, number: int, inputs: str) -> str:
     """Add an LSTM layer that reads `inputs` [time, batch, features]; return its outputs."""
     state = [graph.input(f"{part}_{number}", "batch", layer.size) for part in ("hidden", "cell")]
     first = graph.constant(np.array([0]))
-    weights = [
-        graph.matrix(_in_onnx_order(weight), f"layer_{number}_{name}", axis=0)
-        for name, weight in (("inputs", layer.weight_ih), ("recurrent", layer.weight_hh))
-    ]
+    named = {
+        f"layer_{number}_inputs": _in_onnx_order(layer.weight_ih),
+        f"layer_{number}_recurrent": _in_onnx_order(layer.weight_hh),
+    }
     biases = torch.cat([_in_onnx_order(layer.bias_ih), _in_onnx_order(layer.bias_hh)])[None]
     before = [graph.add("Unsqueeze", part, first) for part in state]
+    if graph.precision == "int8":
+        weights, scales = _in_whole_numbers(graph, named)
+        operation: dict[str, Any] = {"operation": "DynamicQuantizeLSTM", "domain": MICROSOFT}
+        more = ["", *scales]
+    else:
+        weights = [graph.matrix(weight, name, axis=0) for name, weight in named.items()]
+        operation, more = {"operation": "LSTM"}, []
     outputs, *after = graph.add_many(
-        "LSTM",
-        [inputs, *weights, graph.constant(biases), "", *before],
-        3,
+        inputs=[inputs, *weights, graph.constant(biases), "", *before, *more],
+        outputs=3,
         hidden_size=layer.size,
+        **operation,
     )
     for name, value in zip(state, after, strict=True):
         graph.output(graph.add("Squeeze", value, first), f"{name}_after", "batch", layer.size)
     return graph.add("Squeeze", outputs, graph.constant(np.array([1])))
+
+
+def _in_whole_numbers(graph: Graph, named: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Add matrices [rows, columns] as int8 [1, columns, rows]; return names, and those of scales.
+
+    Of each matrix there are a scale a row and a zero point, [1, rows], which is 0.
+    """
+    weights, scales = [], []
+    for name, weight in named.items():
+        whole, scale = quantize(weight.float(), SEVEN_BITS)
+        weights.append(graph.constant(whole.T[None], name))
+        scales.append(graph.constant(scale.T))
+        scales.append(graph.constant(np.zeros((1, len(weight)), np.int8)))
+    return weights, scales
 
 
 def _in_onnx_order(weight: Tensor) -> Tensor:

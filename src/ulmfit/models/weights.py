@@ -85,14 +85,14 @@ def to_float16(name: str, matrix: Tensor) -> Tensor:
     return matrix.to(torch.float16)
 
 
-def quantize(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Round `matrix` float32 [rows, columns] to int8 in [-127, 127], each row by its own scale.
+def quantize(matrix: Tensor, most: int = 127) -> tuple[Tensor, Tensor]:
+    """Round `matrix` float32 [rows, columns] to int8 in [-most, most], each row by its own scale.
 
     Returns int8 [rows, columns] and the positive float32 scales [rows, 1].
     """
     largest = torch.zeros(len(matrix), 1) if matrix.numel() == 0 else matrix.abs().amax(1, True)
     # The smallest normal number keeps a row of zeros from a division by zero.
-    scale = (largest / 127).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (largest / most).clamp_min(torch.finfo(torch.float32).tiny)
     return (matrix / scale).round().to(torch.int8), scale
 
 
