@@ -498,14 +498,20 @@ def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(
 def test_a_package_that_is_not_there_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, raising(ModuleNotFoundError("no rich", name="rich")))
+    install(monkeypatch, raising(ModuleNotFoundError("none", name="a_package_of_nobody")))
     code, found = error_of(capsys, "evaluate", "--model", "m", "--data", "d.csv")
     assert code == 2
     assert found == (
-        "evaluate: needs the package 'rich', which is not installed; install ulmfit with all that "
-        "it depends on"
+        "evaluate: needs the package 'a_package_of_nobody', which is not installed; install ulmfit "
+        "with all that it depends on"
     )
-    install(monkeypatch, raising(ModuleNotFoundError("a bug", name="ulmfit.none")))
+
+
+@pytest.mark.parametrize("name", [None, "ulmfit", "ulmfit.none", "numpy.gone"])
+def test_a_module_that_is_not_where_it_should_be_is_a_bug(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, raising(ModuleNotFoundError("a bug", name=name)))
     with pytest.raises(ModuleNotFoundError):
         main(["predict", "--model", "m"])
 

@@ -339,6 +339,12 @@ def test_it_needs_what_the_guide_installs(converted: Convert, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     row = done.stdout.splitlines()[1].split(",")
     assert row[1] == model.predict(["one two three"])[0]
+    done = predict_without(absent, tmp_path / "onnnx", data)
+    assert done.returncode == 4 and "no such model folder" in done.stderr
+    done = predict_without(absent, Path("models/none"), data)
+    assert done.returncode == 4 and "the hub cannot be asked without the package" in done.stderr
+    done = predict_without(absent, Path("wikipedia-en-small"), data)
+    assert done.returncode == 2 and "needs the package 'torch', which is not" in done.stderr
     done = predict_without(absent, tmp_path / "model", data)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -354,6 +360,13 @@ def test_the_record_stays_and_the_card_tells_the_use(converted: Convert, tmp_pat
     card = (tmp_path / "onnx" / "README.md").read_text("utf-8")
     assert "# ULMFiT onnx classifier" in card and "OnnxClassifier.from_pretrained" in card
     assert "matrices stored as int8" in card
+    assert "the classifier model" in card
+
+
+def test_the_card_tells_of_lstms_in_whole_numbers(converted: Convert, tmp_path: Path) -> None:
+    converted(made(SINGLE), "float32", "int8")
+    card = (tmp_path / "onnx" / "README.md").read_text("utf-8")
+    assert "matrices stored as float32, those of the LSTMs as int8" in card
 
 
 # What cannot be

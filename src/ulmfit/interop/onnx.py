@@ -170,7 +170,8 @@ def export_onnx(
         for each in classifier.members
     }
     files[TOKENIZER] = classifier.tokenizer.to_json()
-    record = {"data": [f"the classifier {folder.name}"], "settings": {"precision": precision}}
+    source = folder.resolve().name if Path(name).exists() else name
+    record = {"data": [f"the classifier {source}"], "settings": {"precision": precision}}
     config = replace(
         config, kind="onnx_classifier", storage=storage, run={**config.run, "onnx": record}
     )

@@ -52,6 +52,13 @@ def describe_task(task: Task) -> str:
     return f"{len(task.labels):,} labels, {each}: {shown}"
 
 
+def stored_as(config: ArtefactConfig) -> str:
+    """Return how matrices are stored, those of LSTMs that compute in 8 bits too."""
+    settings = config.run.get("onnx", {}).get("settings", {})
+    lstms = config.kind == "onnx_classifier" and settings.get("precision") == "int8"
+    return f"{config.storage}, those of the LSTMs as int8" if lstms else config.storage
+
+
 def _facts(config: ArtefactConfig) -> list[str]:
     facts = [f"- format version: {config.format_version}"]
     tokenizer = config.tokenizer
@@ -60,7 +67,7 @@ def _facts(config: ArtefactConfig) -> list[str]:
         e = config.encoder
         facts.append(
             f"- AWD-LSTM: {e.vocab_size:,} ids, embedding {e.embedding_size}, "
-            f"hidden {e.hidden_size}, {e.layers} layers; matrices stored as {config.storage}"
+            f"hidden {e.hidden_size}, {e.layers} layers; matrices stored as {stored_as(config)}"
         )
     if config.members:
         directions = ", ".join(member.direction for member in config.members)

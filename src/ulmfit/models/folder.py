@@ -302,7 +302,13 @@ def _names(name: str | None = None) -> str:
 
 
 def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError:
+        raise ArtefactError(
+            f"{name}: no such folder here, and the hub cannot be asked without the package "
+            "huggingface_hub; check the path, or install it"
+        ) from None
 
     patterns = [CONFIG, WEIGHTS, "*.onnx", TOKENIZER, CARD]
     try:

@@ -18,7 +18,7 @@ def load_classifier(name: str, *, device: str = "auto", precision: str = "float3
         try:
             from ulmfit.models.text_classifier import TextClassifier
         except ModuleNotFoundError as error:
-            if error.name != "torch":
+            if error.name != "torch" or kind_of(folder) != "text_classifier":
                 raise
             raise ConfigError(
                 f"{name}: needs PyTorch, which is not installed; install it or, where it is, "

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.config.stages import InspectConfig
-from ulmfit.models.card import describe_task, is_number
+from ulmfit.models.card import describe_task, is_number, stored_as
 from ulmfit.models.folder import CARD, CONFIG, WEIGHTS, read_config, resolve
 
 
@@ -50,7 +50,7 @@ def _members(artefact: ArtefactConfig, folder: Path) -> Iterator[tuple[str, str]
         about = f"{member.direction}, {size}, weight {member.weight:g}"
         yield "members" if index == 0 else "", f"{about}, begin mark {member.begin_mark}"
     if artefact.members:
-        yield "storage", artefact.storage
+        yield "storage", stored_as(artefact)
 
 
 def _parameters(weights: Path, prefix: str) -> int:
