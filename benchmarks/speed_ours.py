@@ -38,6 +38,9 @@ from ulmfit.training.profiling import products_a_second, profile
 
 CPU = torch.device("cpu")
 FORWARD = Member(direction="forward", prefix="forward")
+Answers = Callable[[list[str]], Any]
+"""What gives probabilities of texts."""
+
 kept: dict[str, Any] = {}
 """What was made for a task, by its name."""
 
@@ -86,7 +89,7 @@ def classifier(asked: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "tokens": [phase.tokens for phase in found.phases]}
 
 
-def answers_of(asked: dict[str, Any]) -> Callable[[list[str]], Any]:
+def answers_of(asked: dict[str, Any]) -> Answers:
     """Return what gives probabilities: a classifier over words or pieces, or TF-IDF."""
     if asked["model"] == "tf-idf":
         truth = np.arange(len(asked["vocabulary"])) % 2
@@ -110,12 +113,14 @@ def classifier_of(asked: dict[str, Any]) -> TextClassifier:
     return TextClassifier([member], tokenizer, task, head=head, precision=precision_of(asked))
 
 
-def predict(asked: dict[str, Any]) -> dict[str, Any]:
-    """Seconds from texts to probabilities, tokenizing counted."""
+def predict(
+    asked: dict[str, Any], make: Callable[[dict[str, Any]], Answers] = answers_of
+) -> dict[str, Any]:
+    """Seconds from texts to probabilities, tokenizing counted, of what `make` gives once."""
     name, texts = asked["model"], asked["texts"]
     way = f"{name}, {precision_of(asked)}"
     if way not in kept:
-        kept[way] = answers_of(asked)
+        kept[way] = make(asked)
     tokenizer = kept.get(f"tokenizer of {name}")
     tokens = sum(map(len, tokenizer.encode_batch(texts))) if tokenizer else 0
     began = time.perf_counter()

@@ -17,7 +17,7 @@ infinity:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,12 @@ from ulmfit.models.folder import (
     TOKENIZER,
     Content,
     check_replaceable,
-    read_config,
     resolve,
     write_folder,
 )
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.models.weights import quantize, to_float16
+from ulmfit.models.weights import as_stored, quantize
 from ulmfit.nn.awd_lstm import LSTMLayer
 
 MICROSOFT = "com.microsoft"
@@ -104,30 +103,26 @@ class Graph:
 
         With `axis`, another one of size 1 is put there.
         """
-
-        def shaped(values: Tensor) -> Tensor:
-            return values if axis is None else values.unsqueeze(axis)
-
-        weight = weight.detach().float()
-        if self.storage == "float32":
-            return self.constant(shaped(weight), name)
-        if self.storage == "float16":
-            return self.float32(self.constant(shaped(to_float16(name, weight)), name))
-        whole, scale = quantize(weight)
-        stored, scales = self.constant(shaped(whole), name), self.constant(shaped(scale))
-        return self.add("Mul", self.float32(stored), scales)
+        parts = as_stored(name, weight.detach(), self.storage)
+        return self._restored(
+            self.constant(part if axis is None else part.unsqueeze(axis), part_name)
+            for part_name, part in parts.items()
+        )
 
     def rows(self, weight: Tensor, name: str, ids: str) -> str:
         """Add a matrix as it is stored, and return the name of the rows of it that `ids` say."""
-        weight = weight.detach().float()
-        if self.storage == "float32":
-            return self.add("Gather", self.constant(weight, name), ids)
-        if self.storage == "float16":
-            half = self.constant(to_float16(name, weight), name)
-            return self.float32(self.add("Gather", half, ids))
-        whole, scale = quantize(weight)
-        found = self.float32(self.add("Gather", self.constant(whole, name), ids))
-        return self.add("Mul", found, self.add("Gather", self.constant(scale), ids))
+        parts = as_stored(name, weight.detach(), self.storage)
+        return self._restored(
+            self.add("Gather", self.constant(part, part_name), ids)
+            for part_name, part in parts.items()
+        )
+
+    def _restored(self, parts: Iterable[str]) -> str:
+        """Return the name of the float32 values of what is stored, perhaps with a scale."""
+        values, *scale = parts
+        if self.storage != "float32":
+            values = self.float32(values)
+        return self.add("Mul", values, *scale) if scale else values
 
     def float32(self, value: str) -> str:
         """Return the name of `value` as float32."""
@@ -162,7 +157,7 @@ def export_onnx(
     if folder.resolve() == output.resolve():
         raise ConfigError(f"setting 'output': {output} is the classifier itself; choose another")
     check_replaceable(output.resolve(), overwrite)
-    config, classifier = read_config(folder), TextClassifier.from_pretrained(folder)
+    classifier = TextClassifier.from_pretrained(folder)
     files: dict[str, Content] = {
         f"{each.member.prefix}.onnx": member_graph(
             each.network, classifier.task, storage, precision
@@ -173,7 +168,9 @@ def export_onnx(
     source = folder.resolve().name if Path(name).exists() else name
     record = {"data": [f"the classifier {source}"], "settings": {"precision": precision}}
     config = replace(
-        config, kind="onnx_classifier", storage=storage, run={**config.run, "onnx": record}
+        classifier.artefact(storage),
+        kind="onnx_classifier",
+        run={**classifier.run, "onnx": record},
     )
     write_folder(output, config, files, card(config), overwrite=overwrite)
     return output

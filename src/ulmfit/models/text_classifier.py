@@ -128,7 +128,11 @@ class TextClassifier(Classifier):
         tensors: dict[str, Tensor] = {}
         for each in self.members:
             tensors |= prefixed(each.network.state_dict(), each.member.prefix)
-        config = ArtefactConfig(
+        save_model(folder, self.artefact(storage), tensors, self.tokenizer, overwrite=overwrite)
+
+    def artefact(self, storage: Storage) -> ArtefactConfig:
+        """Return what `config.json` tells of the classifier, its matrices stored so."""
+        return ArtefactConfig(
             kind="text_classifier",
             tokenizer=self.tokenizer.config,
             encoder=self.members[0].network.encoder.config,
@@ -139,7 +143,6 @@ class TextClassifier(Classifier):
             storage=storage,
             run=self.run,
         )
-        save_model(folder, config, tensors, self.tokenizer, overwrite=overwrite)
 
     def answers_by_member(
         self, documents: Sequence[Ids], token_budget: int

@@ -36,7 +36,7 @@ def weights_file(tensors: Mapping[str, Tensor], storage: Storage) -> Callable[[P
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        stored.update(_stored(name, tensor.detach().cpu().contiguous(), storage))
+        stored.update(as_stored(name, tensor.detach().cpu().contiguous(), storage))
     return partial(_write, stored)
 
 
@@ -53,7 +53,11 @@ def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise OSError(code, os.strerror(code), str(path)) from None
 
 
-def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
+def as_stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
+    """Return what is stored of the weight called `name`: itself or, in int8, it and its scale.
+
+    Raises `ArtefactError` if it is not finite, or too large for float16.
+    """
     if not tensor.is_floating_point():
         return {name: tensor}
     tensor = tensor.to(torch.float32)
@@ -65,7 +69,7 @@ def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
     if tensor.ndim != 2 or storage == "float32":
         return {name: tensor}
     if storage == "float16":
-        return {name: to_float16(name, tensor)}
+        return {name: _to_float16(name, tensor)}
     quantized, scale = quantize(tensor)
     return {name: quantized, name + _SCALE: scale}
 
@@ -75,8 +79,7 @@ def is_finite(tensor: Tensor) -> bool:
     return tensor.numel() == 0 or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
 
 
-def to_float16(name: str, matrix: Tensor) -> Tensor:
-    """Round `matrix`, the weight called `name`; raises `ArtefactError` if it is too large."""
+def _to_float16(name: str, matrix: Tensor) -> Tensor:
     if (matrix.abs() > _LARGEST_FLOAT16).any():
         raise ArtefactError(
             f"weight '{name}': {matrix.abs().max():g} is above {_LARGEST_FLOAT16:g}, the largest "
