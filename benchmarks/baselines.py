@@ -26,11 +26,11 @@ def tfidf_logistic_regression(
     from ulmfit.data.answers import decisions
     from ulmfit.data.sources import Document
     from ulmfit.data.targets import targets_of
-    from ulmfit.report.baseline import TfidfBaseline
+    from ulmfit.models.tfidf import TfidfModel
 
     began = time.perf_counter()
     task = Task(labels=tuple(sorted({*train.labels})))
     documents = [Document(text, label, "") for text, label in zip(*train, strict=True)]
-    model = TfidfBaseline(task, characters).fit(train.texts, targets_of(documents, task))
+    model = TfidfModel(task, characters).fit(train.texts, targets_of(documents, task))
     predicted = decisions(task, model.answers(texts))
     return Predicted(predicted, time.perf_counter() - began)

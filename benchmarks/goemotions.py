@@ -22,7 +22,7 @@ from ulmfit.config.stages import TrainConfig
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import Targets, targets_of
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.report.baseline import TfidfBaseline
+from ulmfit.models.tfidf import TfidfModel
 from ulmfit.stages.train import train
 from ulmfit.training.calibration import fit_thresholds
 from ulmfit.training.scores import scores_for
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
         "ulmfit, 0.5": measures(at_half, truth, answers),
     }
     plain = replace(at_half, temperature=1.0)
-    baseline = TfidfBaseline(plain).fit(
+    baseline = TfidfModel(plain).fit(
         [str(document.text) for document in training], targets_of(training, plain)
     )
     on_valid = baseline.answers([str(document.text) for document in valid])

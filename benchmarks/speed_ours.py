@@ -24,8 +24,8 @@ from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import encode_documents
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
+from ulmfit.models.tfidf import TfidfModel
 from ulmfit.nn.awd_lstm import AWDLSTM
-from ulmfit.report.baseline import TfidfBaseline
 from ulmfit.stages.made_up import (
     classifier_training,
     language_model_training,
@@ -93,7 +93,7 @@ def answers_of(asked: dict[str, Any]) -> Answers:
     """Return what gives probabilities: a classifier over words or pieces, or TF-IDF."""
     if asked["model"] == "tf-idf":
         truth = np.arange(len(asked["vocabulary"])) % 2
-        return TfidfBaseline(Task(labels=("a", "b"))).fit(asked["vocabulary"], truth).answers
+        return TfidfModel(Task(labels=("a", "b"))).fit(asked["vocabulary"], truth).answers
     made = classifier_of(asked)
     kept[f"tokenizer of {asked['model']}"] = made.tokenizer
     return made.predict_proba

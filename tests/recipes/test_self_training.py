@@ -1,4 +1,4 @@
-"""The classifier labels the unlabelled documents and learns from them."""
+"""The classifier answers the unlabelled documents and learns from them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.data import ValidationConfig
 from ulmfit.config.settings import from_dict
 from ulmfit.config.stages import TrainConfig
+from ulmfit.data.answers import aligned, sureness, surest
 from ulmfit.data.sources import Document
+from ulmfit.data.targets import dense, targets_of
 from ulmfit.errors import ConfigError, DataError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.classifier_training import LabelledData, of_mean_weight_one
-from ulmfit.stages.self_training import Labelling, sureness, surest_of_each_label
+from ulmfit.models.tfidf import TfidfModel
+from ulmfit.stages import classifier_training
+from ulmfit.stages.classification import LabelledIds
+from ulmfit.stages.classifier_training import Answered, LabelledData, with_answered
+from ulmfit.stages.self_training import Teaching
 from ulmfit.stages.train import train
 
 from .conftest import made_up_reviews
@@ -76,7 +83,7 @@ def error(folder: Path) -> float:
     return float(np.mean([p != label for p, (_, label) in zip(predicted, held, strict=True)]))
 
 
-def test_it_learns_from_what_it_labelled(
+def test_it_learns_from_what_it_answered(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     without = error(train(config(self_training={"rounds": 0}), quiet=True))
@@ -92,13 +99,13 @@ def test_it_learns_from_what_it_labelled(
     assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
 
 
-def test_several_teachers_label_together(
+def test_several_teachers_answer_together(
     config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[TextClassifier] = []
     labelled: list[int] = []
 
-    def noted(own: Labelling, teachers: Sequence[TextClassifier]) -> list[Document]:
+    def noted(own: Teaching, teachers: Sequence[TextClassifier]) -> Answered:
         labelled.append(len(teachers))
         return by(own, teachers)
 
@@ -106,8 +113,8 @@ def test_several_teachers_label_together(
         asked.append(own)
         return predict_proba(own, texts, **more)
 
-    by, predict_proba = Labelling.by, TextClassifier.predict_proba
-    monkeypatch.setattr(Labelling, "by", noted)
+    by, predict_proba = Teaching.by, TextClassifier.predict_proba
+    monkeypatch.setattr(Teaching, "by", noted)
     monkeypatch.setattr(TextClassifier, "predict_proba", answered)
     settings = {"rounds": 2, "epochs": 1.0, "teachers": 3}
     folder = train(config(self_training=settings), quiet=True)
@@ -127,37 +134,47 @@ def test_several_teachers_label_together(
 
 
 def test_the_surest_are_kept_as_many_of_each_label_as_are_labelled() -> None:
-    weights = [0.6, 0.9, 0.7, 0.8, 0.99, 0.95]
-    found = [
-        Document(text=str(weight), label=label, where="", weight=weight)
-        for label in ("a", "b")
-        for weight in weights
-    ]
-    kept = surest_of_each_label(found, 0.5, {"a": 20, "b": 10})
-    assert [(each.label, each.weight) for each in kept] == [
-        *(("a", weight) for weight in (0.99, 0.95, 0.9, 0.8)),
-        *(("b", weight) for weight in (0.99, 0.95)),
-    ]
-    few = surest_of_each_label(found[5:], 1.0, {"a": 1, "b": 1, "c": 1})
-    assert [each.label for each in few] == ["a", "b", "b"]
+    task, sure = Task(labels=("a", "b")), np.array([0.6, 0.9, 0.7, 0.8, 0.99, 0.95])
+    answers = np.stack([np.r_[sure, 1 - sure], np.r_[1 - sure, sure]], axis=1)
+    assert surest(task, answers, 0.5, np.repeat([0, 1], [20, 10])).tolist() == [1, 3, 4, 5, 10, 11]
+    three = Task(labels=("a", "b", "c"))
+    few = np.array([[0.6, 0.4, 0.0], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0]])
+    assert surest(three, few, 1.0, np.array([0, 1, 2])).tolist() == [0, 1]
+    several = Task(kind="multi_label", labels=("a", "b"))
+    unsure = np.array([[0.5, 0.5], [0.1, 0.9], [0.4, 0.9], [0.1, 0.9]])
+    assert surest(several, unsure, 0.5, np.eye(2)).tolist() == [1, 3]
 
 
-def test_a_list_of_one_label_is_that_label(
-    config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    path = write(tmp_path / "texts.csv", [(f"text {i}",) for i in range(40)], "text")
-    known = [Document("a text", ("long",), ""), Document("no text", ("short",), "")]
-    made = config(unlabelled=(path,), self_training={"rounds": 1, "share": 0.5})
-    data = LabelledData(known, [], FakeClassifier.task)
-    found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
-    assert [document.label for document in found] == ["long"] * 10  # half of 40, none "short"
+def test_answers_are_learned_beside_labels_of_any_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier_training, "_ids", lambda documents, model: [*documents])
+    three = Task(labels=("a", "b", "c"))
+    further = Answered(
+        [Document("z", None, "")],
+        np.array([[0.2, 0.3, 0.5]], np.float32),
+        np.array([0.5], np.float32),
+    )
+    labelled = LabelledIds([np.array([1]), np.array([2])], np.array([2, 0]), np.array([1.5, 0.5]))
+    found = with_answered(labelled, further, three, None)  # type: ignore[arg-type]
+    expected = np.array([[0, 0, 1], [1, 0, 0], [0.2, 0.3, 0.5]], np.float32)
+    np.testing.assert_array_equal(dense(found.targets), expected)
+    assert found.weights is not None
+    np.testing.assert_allclose(found.weights, np.array([1.5, 0.5, 0.5]) * 3 / 2.5)
+    assert len(found) == 3
 
+    several = Task(kind="multi_label", labels=("a", "b", "c"))
+    truth = targets_of([Document("x", ("a", "c"), ""), Document("y", (), "")], several)
+    plain = LabelledIds(labelled.documents, truth)
+    found = with_answered(plain, further, several, None)  # type: ignore[arg-type]
+    expected = np.array([[1, 0, 1], [0, 0, 0], [0.2, 0.3, 0.5]], np.float32)
+    np.testing.assert_array_equal(dense(found.targets), expected)
+    assert found.weights is not None
+    np.testing.assert_allclose(found.weights, np.array([1, 1, 0.5]) * 3 / 2.5)
 
-def test_weights_of_any_scale_weigh_the_same_beside_what_is_labelled() -> None:
-    weighted = [Document("a", "x", "", weight=300.0), Document("b", "y", "", weight=100.0)]
-    assert [document.weight for document in of_mean_weight_one(weighted)] == [1.5, 0.5]
-    plain = [Document("a", "x", ""), Document("b", "y", "")]
-    assert of_mean_weight_one(plain) == plain
+    number = Task(kind="number", range=(0.0, 5.0))
+    answered = Answered(further.documents, np.array([[2.5]], np.float32), further.weights)
+    plain = LabelledIds(labelled.documents, np.array([1.0, 4.0]))
+    found = with_answered(plain, answered, number, None)  # type: ignore[arg-type]
+    assert dense(found.targets).tolist() == [1.0, 4.0, 2.5]
 
 
 def test_no_number_is_surer_than_another(
@@ -169,7 +186,35 @@ def test_no_number_is_surer_than_another(
         train(config(data=data, self_training={"rounds": 1, "share": 0.5}), quiet=True)
 
 
-def test_a_share_of_what_is_labelled_is_learned_from(config: Callable[..., TrainConfig]) -> None:
+def test_labels_are_aligned_one_a_document(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "texts.csv", [("a text",), ("another",)] * 3, "text")
+    known = [Document(str(i), "long" if i == 0 else "short", "") for i in range(4)]
+    data = LabelledData(known, [], FakeClassifier.task)
+    settings = {"rounds": 1, "targets": "probabilities", "aligned": True}
+    teaching = Teaching(config(unlabelled=(path,), self_training=settings), data, "float32")
+    found = teaching.by([FakeClassifier()])  # type: ignore[list-item]
+    np.testing.assert_allclose(found.answers.mean(0), [0.25, 0.75], rtol=1e-6)
+    rows = [(f"text {i}", f"{i}.5") for i in range(20)]
+    numbers = write(tmp_path / "numbers.csv", rows, "text", "label")
+    with pytest.raises(ConfigError, match=r"'self_training.aligned': found true, .* one label"):
+        train(config(data=numbers, self_training={"rounds": 1, "aligned": True}), quiet=True)
+
+
+@given(st.integers(2, 5), st.integers(1, 50), st.integers(0, 99))
+def test_aligned_answers_have_the_shares_asked_for(labels: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    answers, shares = rng.dirichlet(np.ones(labels), count), rng.dirichlet(5 * np.ones(labels))
+    found = aligned(answers, shares)
+    np.testing.assert_allclose(found.sum(1), 1)
+    np.testing.assert_allclose(found.mean(0), shares, atol=1e-6)
+    factors = found / answers
+    ratios = factors / factors[:, :1]
+    np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:1], ratios.shape), rtol=1e-6)
+
+
+def test_a_share_of_what_is_answered_is_learned_from(config: Callable[..., TrainConfig]) -> None:
     settings = config(self_training={"rounds": 1, "epochs": 3.0, "share": 0.5})
     results = read_config(train(settings, quiet=True)).run["train"]["results"]
     batches = [part["batches"] for part in results.values()]
@@ -212,12 +257,12 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
     trained = stop_at(-1)
     labelled = []
 
-    def noted(*given: Any) -> list[Document]:
+    def noted(*given: Any) -> Answered:
         labelled.append(given)
         return by(*given)
 
-    by = Labelling.by
-    monkeypatch.setattr(Labelling, "by", noted)
+    by = Teaching.by
+    monkeypatch.setattr(Teaching, "by", noted)
     train(config(resume=True), quiet=True)
     assert set(trained) == {"classifier.backward.1"} and len(labelled) == 1
     first, second = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "model"))
@@ -246,11 +291,11 @@ class FakeClassifier:
     task = Task(labels=("long", "short"))
 
     def predict_proba(self, texts: list[str]) -> Any:
-        sure = np.array([0.5 + 0.4 * (len(text) % 2) for text in texts])
+        sure = np.array([0.5 + 0.4 * (len(text) % 2) for text in texts], np.float32)
         return np.stack([sure, 1 - sure], axis=1)
 
 
-def test_classifiers_decide_by_their_mean_and_are_asked_once(
+def test_classifiers_answer_by_their_mean_and_are_asked_once(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     class Says:
@@ -262,13 +307,14 @@ def test_classifiers_decide_by_their_mean_and_are_asked_once(
             return np.repeat(self.answers, len(texts), 0)
 
     path = write(tmp_path / "texts.csv", [("a text",), ("another",)], "text")
-    made = config(unlabelled=(path,), self_training={"rounds": 2})
-    labelling = Labelling(made, LabelledData([], [], FakeClassifier.task), "float32")
+    made = config(unlabelled=(path,), self_training={"rounds": 2, "targets": "probabilities"})
+    teaching = Teaching(made, LabelledData([], [], FakeClassifier.task), "float32")
     teachers: list[Any] = [Says(0.9, 0.1), Says(0.3, 0.7), Says(0.15, 0.85)]
-    found = labelling.by(teachers[:2])
-    assert [(each.label, round(each.weight, 6)) for each in found] == [("long", 0.6)] * 2
-    found = labelling.by(teachers)
-    assert [(each.label, round(each.weight, 6)) for each in found] == [("short", 0.55)] * 2
+    for count, mean in ((2, [0.6, 0.4]), (3, [0.45, 0.55])):
+        found = teaching.by(teachers[:count])
+        np.testing.assert_allclose(found.answers, np.array([mean] * 2), rtol=1e-6)
+        assert [document.text for document in found.documents] == ["a text", "another"]
+        assert found.weights.tolist() == [1.0, 1.0]
     assert [each.asked for each in teachers] == [[1], [1], [1]]
 
 
@@ -285,14 +331,15 @@ def test_known_texts_are_left_out_and_all_others_as_likely(
         made = config(
             unlabelled=(path,), self_training={"rounds": 1, "documents": 12}, classifier=training
         )
-        found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
-        assert len(found) == 12
-        rows = [int(document.where.rpartition(" ")[2]) for document in found]
+        found = Teaching(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
+        assert len(found.documents) == 12
+        rows = [int(document.where.rpartition(" ")[2]) for document in found.documents]
         assert rows == sorted(rows)
-        for document in found:
+        learned = zip(found.documents, found.answers, found.weights, strict=True)
+        for document, answers, weight in learned:
             counts[str(document.text)] = counts.get(str(document.text), 0) + 1
-            assert document.label == "long"
-            assert document.weight == pytest.approx(0.5 + 0.4 * (len(document.text) % 2))
+            assert answers.tolist() == [1.0, 0.0]
+            assert weight == pytest.approx(0.5 + 0.4 * (len(document.text) % 2))
     assert set(counts) == {text for (text,) in texts[10:]}
     # 200 draws of 12 out of 30: 80 each, with a deviation of 6.9; five of these.
     assert all(abs(count - 80) < 35 for count in counts.values())
@@ -338,3 +385,58 @@ def test_other_kinds_of_task(
     folder = train(made, quiet=True)
     task = read_config(folder).task
     assert task is not None and task.kind == ("number" if labels[0] == 1.5 else "multi_label")
+
+
+def test_words_counted_answer_too(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    class Unsure:
+        """Right of what is labelled, surer of long texts, and wrong of a short one."""
+
+        def predict_proba(self, texts: list[str]) -> Any:
+            right = [0.5 + len(text) / 100 if len(text) > 9 else 0.45 for text in texts]
+            good = [r if "good" in text else 1 - r for r, text in zip(right, texts, strict=True)]
+            return np.array([(1 - g, g) for g in good], np.float32)
+
+    known = [Document("good", "pos", ""), Document("bad", "neg", "")]
+    long = [f"{word} film number {i}" for i in range(8) for word in ("good", "bad")]
+    path = write(tmp_path / "texts.csv", [*[(text,) for text in long], ("good one",)], "text")
+    data = LabelledData(known, [], Task(labels=("neg", "pos")))
+    answers = {}
+    for counted in ("none", "words", "characters"):
+        settings = {"rounds": 1, "targets": "probabilities", "co_training": counted}
+        teaching = Teaching(config(unlabelled=(path,), self_training=settings), data, "float32")
+        found = teaching.by([Unsure()])  # type: ignore[list-item]
+        answers[counted] = found.answers[[d.text == "good one" for d in found.documents]][0]
+        np.testing.assert_allclose(found.answers.sum(1), 1, rtol=1e-6)
+    assert answers["none"].argmax() == 0
+    assert answers["words"].argmax() == answers["characters"].argmax() == 1
+    expected = TfidfModel(
+        data.task
+    ).fit(  # of 17 documents the surest half: four of each label
+        ["good", "bad", *long[12:], *long[8:12]], np.array([1, 0, *[1, 0] * 4])
+    )
+    half = (answers["none"] + expected.answers(["good one"])[0]) / 2
+    np.testing.assert_allclose(answers["words"], half, rtol=1e-3)
+
+
+def test_texts_without_words_are_told(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    data = write(tmp_path / "labelled.csv", [("?!", "a"), ("!", "b")] * 10, "text", "label")
+    path = write(tmp_path / "texts.csv", [(f"{'.' * i}",) for i in range(1, 9)], "text")
+    settings = {"rounds": 1, "co_training": "words"}
+    made = config(data=data, unlabelled=(path,), self_training=settings)
+    with pytest.raises(DataError, match=r"co_training': found 'words', .* none to count: empty"):
+        train(made, quiet=True)
+
+
+@pytest.mark.parametrize("labels", [[["a"], ["a", "b"]], [1.5, 2.5]])
+def test_other_kinds_of_task_with_all_of_it(
+    config: Callable[..., TrainConfig], tmp_path: Path, labels: list[Any]
+) -> None:
+    data = tmp_path / "data.jsonl"
+    lines = [f'{{"text": "it was {i}", "label": {labels[i % 2]}}}\n' for i in range(12)]
+    data.write_text("".join(lines).replace("'", '"'))
+    settings = {"rounds": 1, "co_training": "words", "targets": "probabilities"}
+    validation = ValidationConfig(fraction=0.25)
+    made = config(
+        data=str(data), directions="forward", validation=validation, self_training=settings
+    )
+    assert read_config(train(made, quiet=True)).task is not None

@@ -14,7 +14,7 @@ from sklearn import metrics
 from ulmfit.config.artefact import Task, TaskKind
 from ulmfit.data.sources import Document
 from ulmfit.data.targets import targets_of
-from ulmfit.report.baseline import TfidfBaseline
+from ulmfit.models.tfidf import TfidfModel
 from ulmfit.report.bootstrap import intervals, label_intervals, weighted_measures
 from ulmfit.report.charts import Line, _apart, line_chart
 from ulmfit.report.contents import _tables, baseline_answers, baseline_task
@@ -179,7 +179,7 @@ def test_the_baseline_learns_every_kind(kind: TaskKind) -> None:
     named = () if kind == "number" else words
     task = Task(kind=kind, labels=named, range=(0.0, 3.0) if kind == "number" else None)
     truth = targets_of(documents, task)
-    model = TfidfBaseline(task).fit([str(d.text) for d in documents], truth)
+    model = TfidfModel(task).fit([str(d.text) for d in documents], truth)
     answers = model.answers([str(d.text) for d in documents])
     scores = scores_for(task)
     scores.add(truth, answers)
@@ -189,7 +189,7 @@ def test_the_baseline_learns_every_kind(kind: TaskKind) -> None:
 
 def test_a_class_without_documents_has_no_probability() -> None:
     task = Task(labels=LABELS)
-    model = TfidfBaseline(task).fit(["one", "two", "one"], np.array([0, 2, 0]))
+    model = TfidfModel(task).fit(["one", "two", "one"], np.array([0, 2, 0]))
     answers = model.answers(["one", "three"])
     np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-6)
     assert (answers[:, [1, 3]] == 0).all() and answers[0].argmax() == 0

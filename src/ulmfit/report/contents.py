@@ -18,10 +18,9 @@ from ulmfit.explain.explanation import explain
 from ulmfit.explain.page import shaded_text
 from ulmfit.models.card import describe_task
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.report.baseline import TfidfBaseline
+from ulmfit.models.tfidf import TfidfModel
 from ulmfit.report.bootstrap import intervals, label_intervals
 from ulmfit.report.observed import Miss, Observed
-from ulmfit.text.types import columns_of
 from ulmfit.training.calibration import fit_thresholds
 from ulmfit.training.scores import Scores, scores_for
 
@@ -80,8 +79,9 @@ def baseline_answers(
 
     It counts words or, for `characters`, runs of them.
     """
-    model = TfidfBaseline(task, characters).fit(map(_plain, training), targets_of(training, task))
-    return model.answers([_plain(document) for document in documents])
+    texts, truth = [document.text for document in training], targets_of(training, task)
+    model = TfidfModel(task, characters).fit(texts, truth)
+    return model.answers([document.text for document in documents])
 
 
 def baseline_task(task: Task, training: Sequence[Document], characters: bool) -> Task:
@@ -92,16 +92,12 @@ def baseline_task(task: Task, training: Sequence[Document], characters: bool) ->
     plain = replace(task, temperature=1.0, thresholds=None)
     if task.thresholds is None:
         return plain
-    texts, truth = [_plain(document) for document in training], targets_of(training, plain)
+    texts, truth = [document.text for document in training], targets_of(training, plain)
     answers = np.zeros(truth.shape, dtype=np.float32)
     for others, held_out in KFold(3, shuffle=True, random_state=0).split(texts):
-        model = TfidfBaseline(plain, characters).fit([texts[i] for i in others], truth[others])
+        model = TfidfModel(plain, characters).fit([texts[i] for i in others], truth[others])
         answers[held_out] = model.answers([texts[i] for i in held_out])
     return replace(plain, thresholds=fit_thresholds(truth, answers, "f1", least=5))
-
-
-def _plain(document: Document) -> str:
-    return "\n".join(columns_of(document.text))
 
 
 def _data(task: Task, observed: Observed, truth: Any) -> Contents:

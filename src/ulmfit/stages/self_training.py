@@ -1,29 +1,26 @@
-"""Labels for unlabelled documents by the classifier itself (Yarowsky 1995, Lee 2013)."""
+"""The classifier teaches itself unlabelled documents (Yarowsky 1995, Lee 2013)."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cache, cached_property
-from heapq import nlargest
-from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
-from ulmfit.data.answers import decisions
+from ulmfit.data.answers import aligned, decided, sureness, surest
 from ulmfit.data.sources import Document
-from ulmfit.data.targets import label_names
+from ulmfit.data.targets import as_answers, targets_of
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
+from ulmfit.stages.classifier_training import Answered, ClassifierTraining, LabelledData
+from ulmfit.stages.co_training import counted_answers
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_files
 from ulmfit.text.types import Text
@@ -31,17 +28,20 @@ from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training import processes
 from ulmfit.training.device import Precision
 
-_WEIGHT = attrgetter("weight")
-
 
 def check_self_training(config: TrainConfig, task: Task) -> None:
-    """Refuse rounds of self-training without documents for them, or the surest of numbers."""
+    """Refuse rounds of self-training without documents, and settings that do not fit the task."""
     if not config.self_training.rounds:
         return
     if config.self_training.share < 1 and task.kind == "number":
         raise ConfigError(
             f"setting 'self_training.share': found {config.self_training.share:g}, but the "
             "documents are labelled with numbers, none surer than another; leave it out"
+        )
+    if config.self_training.aligned and task.kind != "single_label":
+        raise ConfigError(
+            "setting 'self_training.aligned': found true, but the documents do not have one label "
+            "each; leave it out"
         )
     if not unlabelled_files(config):
         raise ConfigError(
@@ -65,25 +65,25 @@ def self_trained(
     if not settings.rounds:
         return classifier, {}
 
-    def labelled() -> list[Document]:
-        found = labelling.by(teachers)
-        run.log.say(f"self-training: learns from {len(found):,} documents that it has labelled")
-        if not found:
+    def answered() -> Answered:
+        found = teaching.by(teachers)
+        run.log.say(f"self-training: learns {len(found.documents):,} documents as answered so far")
+        if not found.documents:
             run.log.warn("self-training: no document without a label is left to learn from")
         return found
 
-    labelling = Labelling(config, data, stage.machine.precision)
+    teaching = Teaching(config, data, stage.machine.precision)
     others, results = stage.other_seeds(data, settings.teachers - 1)
     teachers = [classifier, *others]
     for number in range(1, settings.rounds + 1):
-        classifier, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
+        classifier, measured = stage.train_again(data, cache(answered), number, settings.epochs)
         teachers.append(classifier)
         results |= measured
     return classifier, results
 
 
-class Labelling:
-    """Unlabelled documents and what classifiers say of them; each of these reads them once.
+class Teaching:
+    """Unlabelled documents and what classifiers answer of them; each of these reads them once.
 
     Texts that are labelled, or held out, are left out.
     """
@@ -94,31 +94,39 @@ class Labelling:
         self._asked = 0
         self._total: NDArray[np.float32] | None = None
 
-    def by(self, teachers: Sequence[TextClassifier]) -> list[Document]:
-        """Return documents with what `teachers` decide together, and how surely as weight.
+    def by(self, teachers: Sequence[TextClassifier]) -> Answered:
+        """Return documents with the mean of what `teachers` answer.
 
-        `teachers` are those of the last call and perhaps others behind them. Of the documents, the
-        share asked for is kept. Of several processes the first one decides.
+        `teachers` are those of the last call and perhaps others behind them. With co-training, a
+        linear model that learned from them weighs as much as all of them together. Of the
+        documents, the share asked for is kept. Of several processes the first one decides.
         """
+        found = processes.tensors_from_first(lambda: (self._kept(teachers), None))
+        assert found is not None
+        kept, answers = (found[0][name].numpy() for name in ("kept", "answers"))
+        documents = [self._documents[place] for place in kept]
+        if self.config.self_training.targets == "probabilities":
+            return Answered(documents, answers, np.ones(len(documents), np.float32))
+        task = self.data.task
+        certain = as_answers(decided(task, answers), task)
+        return Answered(documents, certain, sureness(task, answers))
 
-        def decided() -> list[tuple[Any, float]]:
-            answers = self._mean(teachers)
-            labels = decisions(self.data.task, answers)
-            return list(zip(labels, sureness(self.data.task, answers).tolist(), strict=True))
-
-        found = [
-            replace(document, label=_as_label(label), weight=weight)
-            for document, (label, weight) in zip(
-                self._documents, processes.agreed(decided), strict=True
-            )
-        ]
-        share = self.config.self_training.share
-        if share == 1.0:
-            return found
-        if self.data.task.kind != "single_label":
-            return nlargest(round(share * len(found)), found, key=_WEIGHT)
-        names = (label_names(document, "single_label") for document in self.data.training)
-        return surest_of_each_label(found, share, Counter(chain.from_iterable(names)))
+    def _kept(self, teachers: Sequence[TextClassifier]) -> dict[str, torch.Tensor]:
+        """Return the places of the documents that are kept, and the answers of these."""
+        settings, task = self.config.self_training, self.data.task
+        labelled = self.data.training
+        answers = self._mean(teachers)
+        if settings.co_training != "none":
+            texts = [document.text for document in self._documents]
+            counted = counted_answers(settings.co_training, labelled, texts, answers, task)
+            answers = (answers + counted) / np.float32(2)
+        if settings.aligned:
+            truth = as_answers(targets_of(labelled, task), task)
+            answers = aligned(answers, truth.mean(0))
+        kept = np.arange(len(answers))
+        if settings.share < 1:
+            kept = surest(task, answers, settings.share, targets_of(labelled, task))
+        return {"kept": torch.from_numpy(kept), "answers": torch.from_numpy(answers[kept])}
 
     @cached_property
     def _documents(self) -> list[Document]:
@@ -138,36 +146,6 @@ class Labelling:
         return self._total / np.float32(self._asked)
 
 
-def surest_of_each_label(
-    documents: Sequence[Document], share: float, labelled: Mapping[Any, int]
-) -> list[Document]:
-    """Return a share of the documents, those of the largest weight of each label.
-
-    Each label has the share that it has in the counts `labelled`, or all its documents if they are
-    fewer.
-    """
-    each = share * len(documents) / sum(labelled.values())
-    return [
-        document
-        for label, count in labelled.items()
-        for document in nlargest(
-            round(each * count), (own for own in documents if own.label == label), key=_WEIGHT
-        )
-    ]
-
-
-def sureness(task: Task, answers: NDArray[Any]) -> NDArray[Any]:
-    """Return the probability of what is decided of each document [documents].
-
-    The mean over the labels, where there may be several; 1 for a number.
-    """
-    if task.kind == "number":
-        return np.ones(len(answers))
-    if task.kind == "single_label":
-        return np.asarray(answers.max(1))
-    return np.asarray(np.maximum(answers, 1 - answers).mean(1))
-
-
 def _drawn(config: TrainConfig, known: set[Text]) -> list[Document]:
     """Return documents that are not known: all, or as many as asked for, each as likely."""
     most = config.self_training.documents
@@ -182,8 +160,3 @@ def _drawn(config: TrainConfig, known: set[Text]) -> list[Document]:
         elif (chosen := generator.randrange(place + 1)) < most:
             kept[chosen] = (place, document)
     return [document for _, document in sorted(kept, key=lambda each: each[0])]
-
-
-def _as_label(decided: Any) -> str | tuple[str, ...]:
-    """Return a decision as a document's label is written; through JSON, tuples are lists."""
-    return tuple(decided) if isinstance(decided, list | tuple) else str(decided)

@@ -1,7 +1,8 @@
-"""The linear baseline: TF-IDF over words or runs of characters, and a linear model on it."""
+"""TF-IDF over words or runs of characters, and a linear model on it: what counting is worth."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.data.targets import Targets, dense
+from ulmfit.text.types import Text, columns_of
 
 WORDS: Mapping[str, Any] = {"ngram_range": (1, 2)}
 """Words and pairs of words."""
@@ -23,8 +25,11 @@ INVERSE_REGULARIZATION = 30.0
 C = 1 loses several points with few labels."""
 
 
-class TfidfBaseline:
-    """What few labels are worth without a language model; one core, no random draw."""
+class TfidfModel:
+    """A classifier without a language model; one core, no random draw.
+
+    The baseline of reports, and the second view of co-training. Columns of a text are joined.
+    """
 
     def __init__(self, task: Task, characters: bool = False) -> None:
         """Choose what is counted, and the linear model for a task.
@@ -45,19 +50,29 @@ class TfidfBaseline:
         counted = CHARACTERS if characters else WORDS
         self.model: Any = make_pipeline(TfidfVectorizer(**counted, sublinear_tf=True), linear)
 
-    def fit(self, texts: Iterable[str], truth: Targets) -> TfidfBaseline:
-        """Learn from texts and what is true of them (`data.targets`)."""
-        self.model.fit(texts, dense(truth))
+    def fit(self, texts: Iterable[Text], truth: Targets) -> TfidfModel:
+        """Learn from texts and what is true of them (`data.targets`).
+
+        Raises `ValueError`, scikit-learn's, for too few documents or labels, or for no words.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Label .* is present in all", UserWarning)
+            self.model.fit(map(_plain, texts), dense(truth))
         return self
 
-    def answers(self, texts: Iterable[str]) -> NDArray[np.float32]:
+    def answers(self, texts: Iterable[Text]) -> NDArray[np.float32]:
         """Return what `TextClassifier.predict_proba` would: [texts, outputs]."""
+        plain = map(_plain, texts)
         if self.task.kind == "number":
-            return np.asarray(self.model.predict(texts), dtype=np.float32)[:, None]
-        found = self.model.predict_proba(texts)
+            return np.asarray(self.model.predict(plain), dtype=np.float32)[:, None]
+        found = self.model.predict_proba(plain)
         answers = np.zeros((len(found), len(self.task.labels)), dtype=np.float32)
         if self.task.kind == "multi_label":
             answers[:] = found[:, -answers.shape[1] :]  # of a single label, [absent, there]
         else:
             answers[:, self.model[-1].classes_] = found  # those that there were documents of
         return answers
+
+
+def _plain(text: Text) -> str:
+    return "\n".join(columns_of(text))
