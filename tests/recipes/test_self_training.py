@@ -1,4 +1,4 @@
-"""The classifier answers the unlabelled documents and learns from them."""
+"""The classifier labels the unlabelled documents and learns from them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,12 @@ from ulmfit.config.settings import from_dict
 from ulmfit.config.stages import TrainConfig
 from ulmfit.data.answers import aligned, sureness, surest
 from ulmfit.data.sources import Document
-from ulmfit.data.targets import dense, targets_of
 from ulmfit.errors import ConfigError, DataError, ResumeError
 from ulmfit.models.folder import read_config
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.models.tfidf import TfidfModel
-from ulmfit.stages import classifier_training
-from ulmfit.stages.classification import LabelledIds
-from ulmfit.stages.classifier_training import Answered, LabelledData, with_answered
-from ulmfit.stages.self_training import Teaching
+from ulmfit.stages.classifier_training import LabelledData, of_mean_weight_one
+from ulmfit.stages.self_training import Labelling
 from ulmfit.stages.train import train
 
 from .conftest import made_up_reviews
@@ -83,7 +80,7 @@ def error(folder: Path) -> float:
     return float(np.mean([p != label for p, (_, label) in zip(predicted, held, strict=True)]))
 
 
-def test_it_learns_from_what_it_answered(
+def test_it_learns_from_what_it_labelled(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     without = error(train(config(self_training={"rounds": 0}), quiet=True))
@@ -99,13 +96,13 @@ def test_it_learns_from_what_it_answered(
     assert batches[:2] == [50, 50] and batches[2:] == [75] * 4  # 3 x (40 + 160) / 8
 
 
-def test_several_teachers_answer_together(
+def test_several_teachers_label_together(
     config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[TextClassifier] = []
     labelled: list[int] = []
 
-    def noted(own: Teaching, teachers: Sequence[TextClassifier]) -> Answered:
+    def noted(own: Labelling, teachers: Sequence[TextClassifier]) -> list[Document]:
         labelled.append(len(teachers))
         return by(own, teachers)
 
@@ -113,8 +110,8 @@ def test_several_teachers_answer_together(
         asked.append(own)
         return predict_proba(own, texts, **more)
 
-    by, predict_proba = Teaching.by, TextClassifier.predict_proba
-    monkeypatch.setattr(Teaching, "by", noted)
+    by, predict_proba = Labelling.by, TextClassifier.predict_proba
+    monkeypatch.setattr(Labelling, "by", noted)
     monkeypatch.setattr(TextClassifier, "predict_proba", answered)
     settings = {"rounds": 2, "epochs": 1.0, "teachers": 3}
     folder = train(config(self_training=settings), quiet=True)
@@ -145,36 +142,22 @@ def test_the_surest_are_kept_as_many_of_each_label_as_are_labelled() -> None:
     assert surest(several, unsure, 0.5, np.eye(2)).tolist() == [1, 3]
 
 
-def test_answers_are_learned_beside_labels_of_any_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier_training, "_ids", lambda documents, model: [*documents])
-    three = Task(labels=("a", "b", "c"))
-    further = Answered(
-        [Document("z", None, "")],
-        np.array([[0.2, 0.3, 0.5]], np.float32),
-        np.array([0.5], np.float32),
-    )
-    labelled = LabelledIds([np.array([1]), np.array([2])], np.array([2, 0]), np.array([1.5, 0.5]))
-    found = with_answered(labelled, further, three, None)  # type: ignore[arg-type]
-    expected = np.array([[0, 0, 1], [1, 0, 0], [0.2, 0.3, 0.5]], np.float32)
-    np.testing.assert_array_equal(dense(found.targets), expected)
-    assert found.weights is not None
-    np.testing.assert_allclose(found.weights, np.array([1.5, 0.5, 0.5]) * 3 / 2.5)
-    assert len(found) == 3
+def test_a_list_of_one_label_is_that_label(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "texts.csv", [(f"text {i}",) for i in range(40)], "text")
+    known = [Document("a text", ("long",), ""), Document("no text", ("short",), "")]
+    made = config(unlabelled=(path,), self_training={"rounds": 1, "share": 0.5})
+    data = LabelledData(known, [], FakeClassifier.task)
+    found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
+    assert [document.label for document in found] == ["long"] * 10  # half of 40, none "short"
 
-    several = Task(kind="multi_label", labels=("a", "b", "c"))
-    truth = targets_of([Document("x", ("a", "c"), ""), Document("y", (), "")], several)
-    plain = LabelledIds(labelled.documents, truth)
-    found = with_answered(plain, further, several, None)  # type: ignore[arg-type]
-    expected = np.array([[1, 0, 1], [0, 0, 0], [0.2, 0.3, 0.5]], np.float32)
-    np.testing.assert_array_equal(dense(found.targets), expected)
-    assert found.weights is not None
-    np.testing.assert_allclose(found.weights, np.array([1, 1, 0.5]) * 3 / 2.5)
 
-    number = Task(kind="number", range=(0.0, 5.0))
-    answered = Answered(further.documents, np.array([[2.5]], np.float32), further.weights)
-    plain = LabelledIds(labelled.documents, np.array([1.0, 4.0]))
-    found = with_answered(plain, answered, number, None)  # type: ignore[arg-type]
-    assert dense(found.targets).tolist() == [1.0, 4.0, 2.5]
+def test_weights_of_any_scale_weigh_the_same_beside_what_is_labelled() -> None:
+    weighted = [Document("a", "x", "", weight=300.0), Document("b", "y", "", weight=100.0)]
+    assert [document.weight for document in of_mean_weight_one(weighted)] == [1.5, 0.5]
+    plain = [Document("a", "x", ""), Document("b", "y", "")]
+    assert of_mean_weight_one(plain) == plain
 
 
 def test_no_number_is_surer_than_another(
@@ -192,10 +175,10 @@ def test_labels_are_aligned_one_a_document(
     path = write(tmp_path / "texts.csv", [("a text",), ("another",)] * 3, "text")
     known = [Document(str(i), "long" if i == 0 else "short", "") for i in range(4)]
     data = LabelledData(known, [], FakeClassifier.task)
-    settings = {"rounds": 1, "targets": "probabilities", "aligned": True}
-    teaching = Teaching(config(unlabelled=(path,), self_training=settings), data, "float32")
-    found = teaching.by([FakeClassifier()])  # type: ignore[list-item]
-    np.testing.assert_allclose(found.answers.mean(0), [0.25, 0.75], rtol=1e-6)
+    made = config(unlabelled=(path,), self_training={"rounds": 1, "aligned": True})
+    found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
+    assert {document.label for document in found} == {"short"}
+    assert np.mean([document.weight for document in found]) == pytest.approx(0.75)
     rows = [(f"text {i}", f"{i}.5") for i in range(20)]
     numbers = write(tmp_path / "numbers.csv", rows, "text", "label")
     with pytest.raises(ConfigError, match=r"'self_training.aligned': found true, .* one label"):
@@ -214,7 +197,7 @@ def test_aligned_answers_have_the_shares_asked_for(labels: int, count: int, seed
     np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:1], ratios.shape), rtol=1e-6)
 
 
-def test_a_share_of_what_is_answered_is_learned_from(config: Callable[..., TrainConfig]) -> None:
+def test_a_share_of_what_is_labelled_is_learned_from(config: Callable[..., TrainConfig]) -> None:
     settings = config(self_training={"rounds": 1, "epochs": 3.0, "share": 0.5})
     results = read_config(train(settings, quiet=True)).run["train"]["results"]
     batches = [part["batches"] for part in results.values()]
@@ -257,12 +240,12 @@ def test_a_stopped_and_resumed_run_has_the_same_bits(
     trained = stop_at(-1)
     labelled = []
 
-    def noted(*given: Any) -> Answered:
+    def noted(*given: Any) -> list[Document]:
         labelled.append(given)
         return by(*given)
 
-    by = Teaching.by
-    monkeypatch.setattr(Teaching, "by", noted)
+    by = Labelling.by
+    monkeypatch.setattr(Labelling, "by", noted)
     train(config(resume=True), quiet=True)
     assert set(trained) == {"classifier.backward.1"} and len(labelled) == 1
     first, second = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "model"))
@@ -291,11 +274,11 @@ class FakeClassifier:
     task = Task(labels=("long", "short"))
 
     def predict_proba(self, texts: list[str]) -> Any:
-        sure = np.array([0.5 + 0.4 * (len(text) % 2) for text in texts], np.float32)
+        sure = np.array([0.5 + 0.4 * (len(text) % 2) for text in texts])
         return np.stack([sure, 1 - sure], axis=1)
 
 
-def test_classifiers_answer_by_their_mean_and_are_asked_once(
+def test_classifiers_decide_by_their_mean_and_are_asked_once(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     class Says:
@@ -307,14 +290,13 @@ def test_classifiers_answer_by_their_mean_and_are_asked_once(
             return np.repeat(self.answers, len(texts), 0)
 
     path = write(tmp_path / "texts.csv", [("a text",), ("another",)], "text")
-    made = config(unlabelled=(path,), self_training={"rounds": 2, "targets": "probabilities"})
-    teaching = Teaching(made, LabelledData([], [], FakeClassifier.task), "float32")
+    made = config(unlabelled=(path,), self_training={"rounds": 2})
+    labelling = Labelling(made, LabelledData([], [], FakeClassifier.task), "float32")
     teachers: list[Any] = [Says(0.9, 0.1), Says(0.3, 0.7), Says(0.15, 0.85)]
-    for count, mean in ((2, [0.6, 0.4]), (3, [0.45, 0.55])):
-        found = teaching.by(teachers[:count])
-        np.testing.assert_allclose(found.answers, np.array([mean] * 2), rtol=1e-6)
-        assert [document.text for document in found.documents] == ["a text", "another"]
-        assert found.weights.tolist() == [1.0, 1.0]
+    found = labelling.by(teachers[:2])
+    assert [(each.label, round(each.weight, 6)) for each in found] == [("long", 0.6)] * 2
+    found = labelling.by(teachers)
+    assert [(each.label, round(each.weight, 6)) for each in found] == [("short", 0.55)] * 2
     assert [each.asked for each in teachers] == [[1], [1], [1]]
 
 
@@ -331,15 +313,14 @@ def test_known_texts_are_left_out_and_all_others_as_likely(
         made = config(
             unlabelled=(path,), self_training={"rounds": 1, "documents": 12}, classifier=training
         )
-        found = Teaching(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
-        assert len(found.documents) == 12
-        rows = [int(document.where.rpartition(" ")[2]) for document in found.documents]
+        found = Labelling(made, data, "float32").by([FakeClassifier()])  # type: ignore[list-item]
+        assert len(found) == 12
+        rows = [int(document.where.rpartition(" ")[2]) for document in found]
         assert rows == sorted(rows)
-        learned = zip(found.documents, found.answers, found.weights, strict=True)
-        for document, answers, weight in learned:
+        for document in found:
             counts[str(document.text)] = counts.get(str(document.text), 0) + 1
-            assert answers.tolist() == [1.0, 0.0]
-            assert weight == pytest.approx(0.5 + 0.4 * (len(document.text) % 2))
+            assert document.label == "long"
+            assert document.weight == pytest.approx(0.5 + 0.4 * (len(document.text) % 2))
     assert set(counts) == {text for (text,) in texts[10:]}
     # 200 draws of 12 out of 30: 80 each, with a deviation of 6.9; five of these.
     assert all(abs(count - 80) < 35 for count in counts.values())
@@ -400,22 +381,19 @@ def test_words_counted_answer_too(config: Callable[..., TrainConfig], tmp_path: 
     long = [f"{word} film number {i}" for i in range(8) for word in ("good", "bad")]
     path = write(tmp_path / "texts.csv", [*[(text,) for text in long], ("good one",)], "text")
     data = LabelledData(known, [], Task(labels=("neg", "pos")))
-    answers = {}
+    said: dict[str, Any] = {}
     for counted in ("none", "words", "characters"):
-        settings = {"rounds": 1, "targets": "probabilities", "co_training": counted}
-        teaching = Teaching(config(unlabelled=(path,), self_training=settings), data, "float32")
-        found = teaching.by([Unsure()])  # type: ignore[list-item]
-        answers[counted] = found.answers[[d.text == "good one" for d in found.documents]][0]
-        np.testing.assert_allclose(found.answers.sum(1), 1, rtol=1e-6)
-    assert answers["none"].argmax() == 0
-    assert answers["words"].argmax() == answers["characters"].argmax() == 1
-    expected = TfidfModel(
-        data.task
-    ).fit(  # of 17 documents the surest half: four of each label
-        ["good", "bad", *long[12:], *long[8:12]], np.array([1, 0, *[1, 0] * 4])
+        made = config(unlabelled=(path,), self_training={"rounds": 1, "co_training": counted})
+        found = Labelling(made, data, "float32").by([Unsure()])  # type: ignore[list-item]
+        said[counted] = next((d.label, d.weight) for d in found if d.text == "good one")
+    assert said["none"] == ("neg", pytest.approx(0.55))
+    assert said["words"][0] == said["characters"][0] == "pos"
+    surest_half = [*long[12:], *long[8:12]]  # of 17 documents four of each label
+    counting = TfidfModel(data.task).fit(
+        ["good", "bad", *surest_half], np.array([1, 0, *[1, 0] * 4])
     )
-    half = (answers["none"] + expected.answers(["good one"])[0]) / 2
-    np.testing.assert_allclose(answers["words"], half, rtol=1e-3)
+    half = (0.45 + counting.answers(["good one"])[0, 1]) / 2
+    assert said["words"][1] == pytest.approx(half, rel=1e-3)
 
 
 def test_texts_without_words_are_told(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
@@ -434,7 +412,7 @@ def test_other_kinds_of_task_with_all_of_it(
     data = tmp_path / "data.jsonl"
     lines = [f'{{"text": "it was {i}", "label": {labels[i % 2]}}}\n' for i in range(12)]
     data.write_text("".join(lines).replace("'", '"'))
-    settings = {"rounds": 1, "co_training": "words", "targets": "probabilities"}
+    settings = {"rounds": 1, "co_training": "words"}
     validation = ValidationConfig(fraction=0.25)
     made = config(
         data=str(data), directions="forward", validation=validation, self_training=settings

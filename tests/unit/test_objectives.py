@@ -32,43 +32,6 @@ def test_loss_by_its_formula(
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("weights", [None, [1.0, 5.0, 0.2]])
-@pytest.mark.parametrize("samples", [None, [0.5, 3.0]])
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_a_loss_of_probabilities_is_linear_in_them(
-    smoothing: float, weights: list[float] | None, samples: list[float] | None, gamma: float
-) -> None:
-    of_class = None if weights is None else torch.tensor(weights, dtype=torch.float64)
-    of_sample = None if samples is None else torch.tensor(samples, dtype=torch.float64)
-    objective = SingleLabel(of_class, smoothing, gamma)
-    certain = torch.nn.functional.one_hot(TARGETS, 3).double()
-    torch.testing.assert_close(
-        objective.loss(LOGITS, certain, of_sample), objective.loss(LOGITS, TARGETS, of_sample)
-    )
-    if gamma or weights:
-        return  # their factors are means over the classes: what follows holds without them
-    other = torch.tensor([1, 0])
-    halfway = (certain * 3 + torch.nn.functional.one_hot(other, 3)) / 4
-    first, second = (objective.loss(LOGITS, each, of_sample) for each in (TARGETS, other))
-    torch.testing.assert_close(objective.loss(LOGITS, halfway, of_sample), (3 * first + second) / 4)
-
-
-def test_class_weights_and_focal_factors_of_probabilities_by_their_formula() -> None:
-    truth = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]], dtype=torch.float64)
-    of_class = torch.tensor([1.0, 5.0, 0.2], dtype=torch.float64)
-    p = LOGITS.softmax(1)
-    plain = -(truth * p.log() * of_class).sum(1)
-    expected = plain.sum() / (truth @ of_class).sum()
-    torch.testing.assert_close(SingleLabel(of_class).loss(LOGITS, truth), expected)
-    expected = (-(truth * p.log()).sum(1) * (truth * (1 - p) ** 2).sum(1)).mean()
-    torch.testing.assert_close(SingleLabel(focusing=2.0).loss(LOGITS, truth), expected)
-    q = LOGITS.sigmoid()
-    cross = -(truth * q.log() + (1 - truth) * (1 - q).log())
-    expected = (cross * (truth * (1 - q) ** 2 + (1 - truth) * q**2)).mean()
-    torch.testing.assert_close(MultiLabel(focusing=2.0).loss(LOGITS, truth), expected)
-
-
 @settings(deadline=None)
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6))
 def test_probabilities_add_up_to_one(row: list[float]) -> None:

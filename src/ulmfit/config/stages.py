@@ -338,35 +338,31 @@ class CalibrationConfig:
 
 @settings
 class SelfTrainingConfig:
-    """The classifier answers the unlabelled documents, and is trained anew on all.
+    """Labels for the unlabelled documents by the classifier itself, which then learns from all.
 
-    After Yarowsky 1995 and Lee 2013; no part of the paper. What forward and backward answer
-    together is learned beside the labelled documents, from the same language models.
+    After Yarowsky 1995 and Lee 2013; no part of the paper. Each unlabelled document takes the label
+    that forward and backward together think likeliest, and weighs as much as that is probable; the
+    classifiers are then trained anew, from the same language models.
     """
 
     rounds: Annotated[int, Field(ge=0)] = 0
-    """How often; 0: never. All classifiers so far answer the documents of a round together."""
+    """How often; 0: never. All classifiers so far label the documents of a round together."""
 
     teachers: Annotated[int, Field(ge=1)] = 1
     """Classifiers of each direction, of seeds of their own, before the first round: with few
     labels, what one of them learns hangs on its seed."""
 
     documents: Annotated[int, Field(ge=1)] = 10_000
-    """Unlabelled documents that are answered, at most; of more, so many are drawn."""
+    """Unlabelled documents that are labelled, at most; of more, so many are drawn."""
 
     co_training: Literal["none", "words", "characters"] = "none"
-    """What a linear model counts that answers with them: words and pairs of words, or runs of up to
+    """What a linear model counts that labels with them: words and pairs of words, or runs of up to
     four characters, for languages that put words together or apart by no space. It learns from the
-    labelled documents and from the half that is answered most surely, and weighs as much as all
-    classifiers together (co-training, Blum & Mitchell 1998)."""
-
-    targets: Literal["labels", "probabilities"] = "labels"
-    """What is learned of an answered document: the label decided, which weighs as much as it is
-    probable; or the probabilities themselves (distillation, Hinton et al. 2015), which teach more
-    where other teachers than the classifier itself answer too. Of numbers both are the same."""
+    labelled documents and from the half that the classifiers are surest of, and weighs as much as
+    all of them together (co-training, Blum & Mitchell 1998)."""
 
     aligned: bool = False
-    """Whether each label's probability, in the mean of all answered documents, is made its share
+    """Whether each label's probability, in the mean of all these documents, is made its share
     among the labelled ones (distribution alignment, Berthelot et al. 2020). A classifier that leans
     to one label would otherwise teach the next one to lean further. Only for documents of one label
     each, the labelled ones drawn blindly from the same text."""

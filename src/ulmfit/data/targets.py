@@ -22,8 +22,7 @@ its width: a sigmoid comes near its ends, but never there."""
 
 Targets: TypeAlias = NDArray[Any] | csr_array
 """`single_label`: classes [documents], int64; `multi_label`: 0 or 1, [documents, labels], sparse;
-`number`: numbers [documents], float64. Where labels are not certain, the probability of each,
-[documents, labels]."""
+`number`: numbers [documents], float64."""
 
 
 def kind_of(documents: Sequence[Document]) -> TaskKind:
@@ -110,25 +109,11 @@ def dense(targets: Targets) -> NDArray[Any]:
     return found
 
 
-def label_counts(targets: Targets, labels: int) -> NDArray[Any]:
-    """Return how many documents have each of the labels, or probably have it, [labels]."""
+def label_counts(targets: Targets, labels: int) -> NDArray[np.int64]:
+    """Return how many documents have each of the labels, [labels]."""
     if isinstance(targets, csr_array):
         return np.bincount(targets.indices, minlength=labels)
-    if targets.ndim == 2:
-        return np.asarray(targets.sum(0))
     return np.bincount(targets, minlength=labels)
-
-
-def as_answers(targets: Targets, task: Task) -> NDArray[np.float32]:
-    """Return what a classifier would answer that is sure of `targets`, [documents, outputs]."""
-    if task.kind == "single_label":
-        return np.eye(len(task.labels), dtype=np.float32)[targets]
-    return np.asarray(dense(targets), dtype=np.float32).reshape(-1, task.outputs)
-
-
-def as_targets(answers: NDArray[Any], task: Task) -> NDArray[Any]:
-    """Return answers [documents, outputs] as what is to be learned: probabilities, or numbers."""
-    return answers[:, 0] if task.kind == "number" else answers
 
 
 def strata(documents: Sequence[Document], kind: TaskKind) -> list[str]:

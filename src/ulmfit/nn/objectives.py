@@ -26,10 +26,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class SingleLabel:
-    """Exactly one of the labels: softmax and cross-entropy.
-
-    Targets are classes [batch], int64, or how probable each is [batch, classes].
-    """
+    """Exactly one of the labels: softmax and cross-entropy; targets are classes [batch], int64."""
 
     class_weights: Tensor | None = None
     """Factors [classes] on each document's loss, by its class; the mean is the weighted one."""
@@ -44,17 +41,16 @@ class SingleLabel:
     def loss(self, logits: Tensor, targets: Tensor, sample_weights: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy of `logits` [batch, classes]."""
         exact = _exact(logits)
-        truth = targets.to(exact) if targets.is_floating_point() else targets
         weights = None if self.class_weights is None else self.class_weights.to(exact)
         losses = F.cross_entropy(
-            exact, truth, weight=weights, label_smoothing=self.smoothing, reduction="none"
+            exact, targets, weight=weights, label_smoothing=self.smoothing, reduction="none"
         )
         if self.focusing:
-            wrong = -exact.log_softmax(1).expm1()
-            losses = losses * _expected(_focal(wrong, self.focusing), truth)
+            right = exact.log_softmax(1).gather(1, targets[:, None])[:, 0]
+            losses = losses * _focal(-right.expm1(), self.focusing)
         if sample_weights is not None:
             losses = losses * sample_weights.to(exact)
-        return losses.sum() / (len(truth) if weights is None else _expected(weights, truth).sum())
+        return losses.sum() / (len(targets) if weights is None else weights[targets].sum())
 
     def answers(self, logits: Tensor) -> Tensor:
         """Return the softmax [batch, classes]."""
@@ -63,7 +59,7 @@ class SingleLabel:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """Any of the labels, or none: a sigmoid each; targets are probabilities [batch, labels]."""
+    """Any of the labels, or none: a sigmoid each; targets are 0 or 1, [batch, labels]."""
 
     class_weights: Tensor | None = None
     """Factors [labels] on the loss of a label where it is there."""
@@ -85,8 +81,8 @@ class MultiLabel:
             reduction="none",
         )
         if self.focusing:
-            there, absent = (_focal(wrong.sigmoid(), self.focusing) for wrong in (-exact, exact))
-            losses = losses * (truth * there + (1 - truth) * absent)
+            wrong = torch.where(truth > 0.5, -exact, exact).sigmoid()
+            losses = losses * _focal(wrong, self.focusing)
         if sample_weights is not None:
             losses = losses * sample_weights.to(exact)[:, None]
         return losses.mean()
@@ -115,13 +111,6 @@ class Number:
     def answers(self, logits: Tensor) -> Tensor:
         """Return the numbers [batch, 1]."""
         return self.lowest + (self.highest - self.lowest) * _exact(logits).sigmoid()
-
-
-def _expected(values: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean of values, of each class [.., classes], over what is true [batch]."""
-    if truth.is_floating_point():
-        return (values * truth).sum(1)
-    return values[truth] if values.dim() == 1 else values.gather(1, truth[:, None])[:, 0]
 
 
 def _focal(wrong: Tensor, gamma: float) -> Tensor:

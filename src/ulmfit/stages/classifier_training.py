@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage
 from ulmfit.data.documents import in_order
 from ulmfit.data.sources import Document
-from ulmfit.data.targets import as_answers, as_targets, targets_of
+from ulmfit.data.targets import targets_of
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
-from ulmfit.stages.classification import ClassificationTask, Ids, LabelledIds
+from ulmfit.stages.classification import ClassificationTask, LabelledIds
 from ulmfit.stages.machine import Machine, chunks_in_memory
 from ulmfit.stages.part import train_part
 from ulmfit.stages.run_folder import RunFolder
 
-MakeIds = Callable[[LanguageModel], LabelledIds]
-"""Gives what a model's classifier learns when it is needed: not if a resumed run has learned it."""
+MakeDocuments = Callable[[], Sequence[Document]]
+"""Gives documents when they are needed: not if a resumed run has learned them already."""
+
 
 SEEDS_OF_A_TEACHER = 1_000
 """From one teacher's seed to the next one's; rounds of self-training take those between."""
@@ -38,19 +37,6 @@ class LabelledData:
     training: Sequence[Document]
     validation: Sequence[Document]
     task: Task
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Documents without a label, and what is to be learned of what classifiers answer."""
-
-    documents: Sequence[Document]
-
-    answers: NDArray[np.float32]
-    """[documents, outputs]."""
-
-    weights: NDArray[np.float32]
-    """[documents]; those of labelled documents are 1 in the mean."""
 
 
 class ClassifierTraining:
@@ -69,14 +55,13 @@ class ClassifierTraining:
 
     def train(self, data: LabelledData) -> tuple[TextClassifier, dict[str, Any]]:
         """Train a classifier of all directions; return it and the results of each."""
-        return self._train(self.settings, data, partial(labelled_ids, data.training, data.task), "")
+        return self._train(self.settings, data, lambda: data.training, "")
 
     def task_of(self, model: LanguageModel, data: LabelledData) -> ClassificationTask:
         """Return what the loop would train the classifier of one of the models on."""
         torch.manual_seed(self.settings.training.seed)
         network = self._network(model, self.settings, data.task)
-        training = labelled_ids(data.training, data.task, model)
-        return self._task(network, model, self.settings, data, training)
+        return self._task(network, model, self.settings, data, data.training)
 
     def other_seeds(
         self, data: LabelledData, count: int
@@ -87,27 +72,22 @@ class ClassifierTraining:
         for number in range(1, count + 1):
             settings = self._reseeded(SEEDS_OF_A_TEACHER * number)
             suffix = f".teacher_{number + 1}"
-            ids = partial(labelled_ids, data.training, data.task)
-            classifier, found = self._train(settings, data, ids, suffix)
+            classifier, found = self._train(settings, data, lambda: data.training, suffix)
             classifiers.append(classifier)
             results |= found
         return classifiers, results
 
     def train_again(
-        self, data: LabelledData, further: Callable[[], Answered], number: int, epochs: float
+        self, data: LabelledData, further: MakeDocuments, number: int, epochs: float
     ) -> tuple[TextClassifier, dict[str, Any]]:
         """Train anew on `further` documents too: round `number`, from 1, with draws of its own."""
         settings = self._reseeded(number, epochs=epochs)
-
-        def ids(model: LanguageModel) -> LabelledIds:
-            return with_answered(
-                labelled_ids(data.training, data.task, model), further(), data.task, model
-            )
-
-        return self._train(settings, data, ids, f".{number}")
+        return self._train(
+            settings, data, lambda: [*of_mean_weight_one(data.training), *further()], f".{number}"
+        )
 
     def _train(
-        self, settings: ClassifierStage, data: LabelledData, training: MakeIds, suffix: str
+        self, settings: ClassifierStage, data: LabelledData, training: MakeDocuments, suffix: str
     ) -> tuple[TextClassifier, dict[str, Any]]:
         members, results = [], {}
         for model in self.models:
@@ -128,7 +108,7 @@ class ClassifierTraining:
         model: LanguageModel,
         settings: ClassifierStage,
         data: LabelledData,
-        training: MakeIds,
+        training: MakeDocuments,
         part: str,
     ) -> tuple[ClassifierNetwork, dict[str, Any]]:
         """Train the classifier of one direction from its language model."""
@@ -136,7 +116,7 @@ class ClassifierTraining:
         network = self._network(model, settings, data.task)
 
         def task() -> ClassificationTask:
-            return self._task(network, model, settings, data, training(model))
+            return self._task(network, model, settings, data, training())
 
         precision = self.machine.precision
         results = train_part(self.run, part, network, task, settings.training, precision)
@@ -157,14 +137,14 @@ class ClassifierTraining:
         model: LanguageModel,
         settings: ClassifierStage,
         data: LabelledData,
-        training: LabelledIds,
+        training: Sequence[Document],
     ) -> ClassificationTask:
         return ClassificationTask(
             network,
             settings,
             self.gradient_chunks,
-            training,
-            labelled_ids(data.validation, data.task, model),
+            _labelled_ids(training, data.task, model),
+            _labelled_ids(data.validation, data.task, model),
             data.task,
         )
 
@@ -183,27 +163,18 @@ class ClassifierTraining:
         return chunks
 
 
-def labelled_ids(documents: Sequence[Document], task: Task, model: LanguageModel) -> LabelledIds:
+def of_mean_weight_one(documents: Sequence[Document]) -> list[Document]:
+    """Return the documents, their weights divided by the mean of all."""
+    mean = sum(document.weight for document in documents) / len(documents)
+    return [replace(document, weight=document.weight / mean) for document in documents]
+
+
+def _labelled_ids(documents: Sequence[Document], task: Task, model: LanguageModel) -> LabelledIds:
     """Return documents as ids in the model's order, with what is true of them."""
+    ids = model.tokenizer.encode_batch([document.text for document in documents])
     weights = np.array([document.weight for document in documents])
     return LabelledIds(
-        _ids(documents, model),
+        in_order(ids, model.member),
         targets_of(documents, task),
         None if (weights == 1.0).all() else weights / weights.mean(),
     )
-
-
-def with_answered(
-    labelled: LabelledIds, further: Answered, task: Task, model: LanguageModel
-) -> LabelledIds:
-    """Return labelled documents and behind them others, to learn the answers of."""
-    ids = [*labelled.documents, *_ids(further.documents, model)]
-    answers = np.concatenate([as_answers(labelled.targets, task), further.answers])
-    own = np.ones(len(labelled)) if labelled.weights is None else labelled.weights
-    weights = np.concatenate([own, further.weights])
-    return LabelledIds(ids, as_targets(answers, task), weights / weights.mean())
-
-
-def _ids(documents: Sequence[Document], model: LanguageModel) -> list[Ids]:
-    ids = model.tokenizer.encode_batch([document.text for document in documents])
-    return in_order(ids, model.member)

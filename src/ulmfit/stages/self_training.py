@@ -1,25 +1,25 @@
-"""The classifier teaches itself unlabelled documents (Yarowsky 1995, Lee 2013)."""
+"""Labels for unlabelled documents by the classifier itself (Yarowsky 1995, Lee 2013)."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
-from ulmfit.data.answers import aligned, decided, sureness, surest
+from ulmfit.data.answers import aligned, decisions, sureness, surest
 from ulmfit.data.sources import Document
-from ulmfit.data.targets import as_answers, targets_of
+from ulmfit.data.targets import Targets, label_counts, targets_of
 from ulmfit.errors import ConfigError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.stages.classifier_training import Answered, ClassifierTraining, LabelledData
+from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData
 from ulmfit.stages.co_training import counted_answers
 from ulmfit.stages.run_folder import RunFolder
 from ulmfit.stages.unlabelled import unlabelled_documents, unlabelled_files
@@ -65,25 +65,25 @@ def self_trained(
     if not settings.rounds:
         return classifier, {}
 
-    def answered() -> Answered:
-        found = teaching.by(teachers)
-        run.log.say(f"self-training: learns {len(found.documents):,} documents as answered so far")
-        if not found.documents:
+    def labelled() -> list[Document]:
+        found = labelling.by(teachers)
+        run.log.say(f"self-training: learns from {len(found):,} documents that it has labelled")
+        if not found:
             run.log.warn("self-training: no document without a label is left to learn from")
         return found
 
-    teaching = Teaching(config, data, stage.machine.precision)
+    labelling = Labelling(config, data, stage.machine.precision)
     others, results = stage.other_seeds(data, settings.teachers - 1)
     teachers = [classifier, *others]
     for number in range(1, settings.rounds + 1):
-        classifier, measured = stage.train_again(data, cache(answered), number, settings.epochs)
+        classifier, measured = stage.train_again(data, cache(labelled), number, settings.epochs)
         teachers.append(classifier)
         results |= measured
     return classifier, results
 
 
-class Teaching:
-    """Unlabelled documents and what classifiers answer of them; each of these reads them once.
+class Labelling:
+    """Unlabelled documents and what classifiers say of them; each of these reads them once.
 
     Texts that are labelled, or held out, are left out.
     """
@@ -94,39 +94,47 @@ class Teaching:
         self._asked = 0
         self._total: NDArray[np.float32] | None = None
 
-    def by(self, teachers: Sequence[TextClassifier]) -> Answered:
-        """Return documents with the mean of what `teachers` answer.
+    def by(self, teachers: Sequence[TextClassifier]) -> list[Document]:
+        """Return documents with what `teachers` decide together, and how surely as weight.
 
         `teachers` are those of the last call and perhaps others behind them. With co-training, a
         linear model that learned from them weighs as much as all of them together. Of the
         documents, the share asked for is kept. Of several processes the first one decides.
         """
-        found = processes.tensors_from_first(lambda: (self._kept(teachers), None))
-        assert found is not None
-        kept, answers = (found[0][name].numpy() for name in ("kept", "answers"))
-        documents = [self._documents[place] for place in kept]
-        if self.config.self_training.targets == "probabilities":
-            return Answered(documents, answers, np.ones(len(documents), np.float32))
-        task = self.data.task
-        certain = as_answers(decided(task, answers), task)
-        return Answered(documents, certain, sureness(task, answers))
 
-    def _kept(self, teachers: Sequence[TextClassifier]) -> dict[str, torch.Tensor]:
-        """Return the places of the documents that are kept, and the answers of these."""
-        settings, task = self.config.self_training, self.data.task
-        labelled = self.data.training
+        def labels_and_weights() -> list[tuple[int, Any, float]]:
+            task, answers = self.data.task, self._answers(teachers)
+            kept = self._kept(answers)
+            labels, sure = decisions(task, answers[kept]), sureness(task, answers[kept])
+            return list(zip(kept.tolist(), labels, sure.tolist(), strict=True))
+
+        return [
+            replace(self._documents[place], label=_as_label(label), weight=weight)
+            for place, label, weight in processes.agreed(labels_and_weights)
+        ]
+
+    def _answers(self, teachers: Sequence[TextClassifier]) -> NDArray[np.float32]:
+        """Return what is answered of the documents by all together, [documents, outputs]."""
+        settings, task, labelled = self.config.self_training, self.data.task, self.data.training
         answers = self._mean(teachers)
         if settings.co_training != "none":
             texts = [document.text for document in self._documents]
             counted = counted_answers(settings.co_training, labelled, texts, answers, task)
             answers = (answers + counted) / np.float32(2)
         if settings.aligned:
-            truth = as_answers(targets_of(labelled, task), task)
-            answers = aligned(answers, truth.mean(0))
-        kept = np.arange(len(answers))
-        if settings.share < 1:
-            kept = surest(task, answers, settings.share, targets_of(labelled, task))
-        return {"kept": torch.from_numpy(kept), "answers": torch.from_numpy(answers[kept])}
+            answers = aligned(answers, label_counts(self._truth, len(task.labels)) / len(labelled))
+        return answers
+
+    def _kept(self, answers: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the places of the documents that are learned from."""
+        share = self.config.self_training.share
+        if share == 1.0:
+            return np.arange(len(answers))
+        return surest(self.data.task, answers, share, self._truth)
+
+    @cached_property
+    def _truth(self) -> Targets:
+        return targets_of(self.data.training, self.data.task)
 
     @cached_property
     def _documents(self) -> list[Document]:
@@ -160,3 +168,8 @@ def _drawn(config: TrainConfig, known: set[Text]) -> list[Document]:
         elif (chosen := generator.randrange(place + 1)) < most:
             kept[chosen] = (place, document)
     return [document for _, document in sorted(kept, key=lambda each: each[0])]
+
+
+def _as_label(decided: Any) -> str | tuple[str, ...]:
+    """Return a decision as a document's label is written; through JSON, tuples are lists."""
+    return tuple(decided) if isinstance(decided, list | tuple) else str(decided)
