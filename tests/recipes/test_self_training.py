@@ -401,8 +401,19 @@ def test_texts_without_words_are_told(config: Callable[..., TrainConfig], tmp_pa
     path = write(tmp_path / "texts.csv", [(f"{'.' * i}",) for i in range(1, 9)], "text")
     settings = {"rounds": 1, "co_training": "words"}
     made = config(data=data, unlabelled=(path,), self_training=settings)
-    with pytest.raises(DataError, match=r"co_training': found 'words', .* none to count: empty"):
+    with pytest.raises(DataError, match=r"co_training': found 'words', .* documents: empty vocab"):
         train(made, quiet=True)
+
+
+def test_nothing_left_to_label_is_told(
+    config: Callable[..., TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "labelled.csv").open() as file:
+        known = [(row["text"],) for row in csv.DictReader(file)]
+    path = write(tmp_path / "known.csv", known, "text")
+    settings = {"rounds": 1, "co_training": "words", "aligned": True, "share": 0.5}
+    train(config(unlabelled=(path,), self_training=settings))
+    assert "no document without a label is left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("labels", [[["a"], ["a", "b"]], [1.5, 2.5]])

@@ -30,10 +30,9 @@ def counted_answers(
     """Return what a linear model answers of `texts` that learned what classifiers answer of them.
 
     `answers` [documents, outputs] are those of the classifiers. The model learns from the surest
-    half of them, as decided, and from the labelled documents. It errs elsewhere than they do, and
-    where they contradict themselves over many documents it finds the middle.
+    half of them, as decided, and from the labelled documents. It errs elsewhere than they do.
 
-    Raises `DataError` where there is nothing to count.
+    Raises `DataError` where nothing can be learned, for want of words as a rule.
     """
     truth = targets_of(labelled, task)
     kept = surest(task, answers, SUREST, truth)
@@ -43,6 +42,6 @@ def counted_answers(
         return TfidfModel(task, counted == "characters").fit(taught, targets).answers(texts)
     except ValueError as error:  # scikit-learn's
         raise DataError(
-            f"setting 'self_training.co_training': found {counted!r}, but the documents have none "
-            f"to count: {error}"
+            f"setting 'self_training.co_training': found {counted!r}, but a linear model cannot "
+            f"learn from the documents: {error}; leave it out"
         ) from None

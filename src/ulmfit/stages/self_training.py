@@ -117,6 +117,8 @@ class Labelling:
         """Return what is answered of the documents by all together, [documents, outputs]."""
         settings, task, labelled = self.config.self_training, self.data.task, self.data.training
         answers = self._mean(teachers)
+        if not len(answers):
+            return answers
         if settings.co_training != "none":
             texts = [document.text for document in self._documents]
             counted = counted_answers(settings.co_training, labelled, texts, answers, task)
