@@ -33,13 +33,6 @@ SETTINGS = replace(
             ),
         ),
     ),
-    classifier=replace(
-        STAGE_THREE,
-        training=replace(
-            STAGE_THREE.training,
-            optimizer=replace(STAGE_THREE.training.optimizer, learning_rate=6e-3),
-        ),
-    ),
     self_training=SelfTrainingConfig(
         rounds=1, teachers=3, documents=10_000, co_training="words", aligned=True, epochs=0.5
     ),
