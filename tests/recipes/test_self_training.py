@@ -17,7 +17,7 @@ from ulmfit.config.artefact import Task
 from ulmfit.config.data import ValidationConfig
 from ulmfit.config.settings import from_dict
 from ulmfit.config.stages import TrainConfig
-from ulmfit.data.answers import aligned, sureness, surest
+from ulmfit.data.pseudo_labels import aligned, sureness, surest
 from ulmfit.data.sources import Document
 from ulmfit.errors import ConfigError, DataError, ResumeError
 from ulmfit.models.folder import read_config

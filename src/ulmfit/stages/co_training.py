@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
-from ulmfit.data.answers import decided, surest
+from ulmfit.data.pseudo_labels import decided, surest
 from ulmfit.data.sources import Document
 from ulmfit.data.targets import dense, targets_of
 from ulmfit.errors import DataError

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import TrainConfig
-from ulmfit.data.answers import aligned, decisions, sureness, surest
+from ulmfit.data.answers import decisions
+from ulmfit.data.pseudo_labels import aligned, sureness, surest
 from ulmfit.data.sources import Document
 from ulmfit.data.targets import Targets, label_counts, targets_of
 from ulmfit.errors import ConfigError
