@@ -106,9 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     }
     plain = replace(at_half, temperature=1.0)
     baseline = TfidfModel(plain).fit(
-        [str(document.text) for document in training], targets_of(training, plain)
+        [document.text for document in training], targets_of(training, plain)
     )
-    on_valid = baseline.answers([str(document.text) for document in valid])
+    on_valid = baseline.answers([document.text for document in valid])
     thresholds = fit_thresholds(targets_of(valid, plain), on_valid, "f1", LEAST)
     found = baseline.answers(texts)
     result |= {

@@ -355,14 +355,18 @@ def test_it_needs_documents(config: Callable[..., TrainConfig]) -> None:
 
 
 @pytest.mark.parametrize("labels", [[["a"], ["a", "b"]], [1.5, 2.5]])
+@pytest.mark.parametrize("counted", ["none", "words"])
 def test_other_kinds_of_task(
-    config: Callable[..., TrainConfig], tmp_path: Path, labels: list[Any]
+    config: Callable[..., TrainConfig], tmp_path: Path, labels: list[Any], counted: str
 ) -> None:
     data = tmp_path / "data.jsonl"
     lines = [f'{{"text": "it was {i}", "label": {labels[i % 2]}}}\n' for i in range(12)]
     data.write_text("".join(lines).replace("'", '"'))
     validation = ValidationConfig(fraction=0.25)
-    made = config(data=str(data), directions="forward", validation=validation)
+    settings = {"rounds": 1, "epochs": 3.0, "co_training": counted}
+    made = config(
+        data=str(data), directions="forward", validation=validation, self_training=settings
+    )
     folder = train(made, quiet=True)
     task = read_config(folder).task
     assert task is not None and task.kind == ("number" if labels[0] == 1.5 else "multi_label")
@@ -414,18 +418,3 @@ def test_nothing_left_to_label_is_told(
     settings = {"rounds": 1, "co_training": "words", "aligned": True, "share": 0.5}
     train(config(unlabelled=(path,), self_training=settings))
     assert "no document without a label is left" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("labels", [[["a"], ["a", "b"]], [1.5, 2.5]])
-def test_other_kinds_of_task_with_all_of_it(
-    config: Callable[..., TrainConfig], tmp_path: Path, labels: list[Any]
-) -> None:
-    data = tmp_path / "data.jsonl"
-    lines = [f'{{"text": "it was {i}", "label": {labels[i % 2]}}}\n' for i in range(12)]
-    data.write_text("".join(lines).replace("'", '"'))
-    settings = {"rounds": 1, "co_training": "words"}
-    validation = ValidationConfig(fraction=0.25)
-    made = config(
-        data=str(data), directions="forward", validation=validation, self_training=settings
-    )
-    assert read_config(train(made, quiet=True)).task is not None

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from ulmfit.config.artefact import Task
 from ulmfit.data.answers import given_labels
@@ -16,13 +15,13 @@ ALIGNMENT_STEPS = 100
 """Of `aligned`: what is left between means and shares shrinks by a factor each step."""
 
 
-def decided(task: Task, answers: NDArray[Any]) -> Targets:
-    """Return what the answers decide, as targets to learn (`data.targets`)."""
+def decided(task: Task, answers: NDArray[Any]) -> NDArray[Any]:
+    """Return what the answers decide, as `data.targets.dense` gives what is true."""
     if task.kind == "number":
         return answers[:, 0]
     if task.kind == "single_label":
-        return answers.argmax(1)
-    return csr_array(given_labels(task, answers).astype(np.float32))
+        return np.asarray(answers.argmax(1))
+    return given_labels(task, answers).astype(np.float32)
 
 
 def aligned(answers: NDArray[Any], shares: NDArray[Any]) -> NDArray[Any]:

@@ -37,7 +37,7 @@ def counted_answers(
     truth = targets_of(labelled, task)
     kept = surest(task, answers, SUREST, truth)
     taught = [*(document.text for document in labelled), *(texts[place] for place in kept)]
-    targets = np.concatenate([dense(truth), dense(decided(task, answers[kept]))])
+    targets = np.concatenate([dense(truth), decided(task, answers[kept])])
     try:
         return TfidfModel(task, counted == "characters").fit(taught, targets).answers(texts)
     except ValueError as error:  # scikit-learn's
