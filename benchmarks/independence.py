@@ -57,7 +57,7 @@ def random_classifier(texts: list[str]) -> TextClassifier:
         network = ClassifierNetwork(encoder, CLASSIFIER_DROPOUT, head, outputs=2)
         member = Member(direction=direction, prefix=direction)
         ids = in_order(tokenizer.encode_batch(texts[:SAMPLE]), member)
-        pooled = torch.from_numpy(encode_documents(network.encoder, ids, bptt=70))
+        pooled = torch.from_numpy(encode_documents(network.encoder, ids))
         blocks: list[Any] = list(network.head.blocks)
         for block in blocks:
             norm, _, linear = block

@@ -12,7 +12,6 @@ import torch
 from answering import answer, ids_of
 
 from ulmfit.config.artefact import Member, Task
-from ulmfit.config.data import LanesConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
     ClassifierHeadConfig,
@@ -145,7 +144,7 @@ def read(asked: dict[str, Any]) -> dict[str, float]:
         kept["encoder"] = AWDLSTM(shape, Dropout())
     document = made_up_ids(tokens, shape.vocab_size)
     began = time.perf_counter()
-    encode_documents(kept["encoder"], [document], LanesConfig().bptt)
+    encode_documents(kept["encoder"], [document])
     return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 

@@ -22,7 +22,6 @@ from ulmfit.models.reading import pool_documents
 
 BOUND = 1e-5
 FIRST_PIECE = 20
-CHUNK = 12
 LABELS = ("sport", "art", "weather", "money")
 
 
@@ -81,8 +80,13 @@ def test_language_models_give_the_same_logits_with_carried_state(
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "in one batch"])
 @torch.no_grad()
 def test_classifiers_give_the_same_logits(
-    fixtures: Path, expected: dict[str, NDArray[Any]], tmp_path: Path, together: bool
+    fixtures: Path,
+    expected: dict[str, NDArray[Any]],
+    tmp_path: Path,
+    together: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ulmfit.models.reading.CHUNK_TOKENS", 40)  # several of each document
     folder = converted(fixtures, "classifier_fastai2.pth", tmp_path / "model", labels=LABELS)
     model = TextClassifier.from_pretrained(folder)
     assert model.labels == tuple(sorted(LABELS))
@@ -92,7 +96,7 @@ def test_classifiers_give_the_same_logits(
     budget = 10**6 if together else 1
     logits = np.empty((len(documents), len(LABELS)), dtype=np.float32)
     batches = 0
-    for indices, pooled in pool_documents(network.encoder, documents, CHUNK, budget):
+    for indices, pooled in pool_documents(network.encoder, documents, budget):
         logits[indices] = network(pooled).numpy()
         batches += 1
     assert batches == (1 if together else len(documents))

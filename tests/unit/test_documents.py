@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ulmfit.data.documents import (
     ChunkedBatch,
+    bptt_batch,
+    packed_batch,
     packed_spans,
     prediction_batches,
     training_batches,
@@ -85,7 +87,7 @@ def test_short_documents_in_a_large_batch_are_hardly_padded() -> None:
     read = 0
     for indices in prediction_batches(lengths, 32_768):
         documents = [np.zeros(lengths[i], np.int64) for i in indices]
-        batch = ChunkedBatch(documents, 70, packed_spans(lengths[indices], chunk_cost=90))
+        batch = packed_batch(documents, 2_048)
         read += sum(chunk.ids.size for chunk in batch)
     assert read < 1.02 * lengths.sum()
 
@@ -99,7 +101,7 @@ def make_documents(lengths: list[int]) -> list[npt.NDArray[np.uint16]]:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 9))
 def test_chunks_hold_every_document_aligned_at_its_end(lengths: list[int], bptt: int) -> None:
     documents = make_documents(lengths)
-    batch = ChunkedBatch(documents, bptt)
+    batch = bptt_batch(documents, bptt)
     assert sorted(batch.order) == list(range(len(documents)))
     assert batch.count == len(batch) == -(-max(lengths) // bptt)
     read: list[list[int]] = [[] for _ in documents]
@@ -123,7 +125,7 @@ def test_chunks_hold_every_document_aligned_at_its_end(lengths: list[int], bptt:
 
 
 def test_example_of_the_module() -> None:
-    batch = ChunkedBatch(make_documents([4, 8, 2]), bptt=3)
+    batch = bptt_batch(make_documents([4, 8, 2]), bptt=3)
     assert batch.order.tolist() == [1, 0, 2]
     assert [chunk.ids.tolist() for chunk in batch] == [
         [[5, 6, 7]],
@@ -138,9 +140,9 @@ def test_example_of_the_module() -> None:
 def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
     spans = np.array([data.draw(st.integers(length, max(lengths))) for length in lengths])
-    bptt, chunk_tokens = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 50))
+    chunk_tokens = data.draw(st.integers(1, 50))
     documents = make_documents(lengths)
-    batch = ChunkedBatch(documents, bptt, spans, chunk_tokens)
+    batch = ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive))
     read: list[list[int]] = [[] for _ in documents]
     left = int(spans.max())
     for chunk in batch:
@@ -148,7 +150,7 @@ def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> 
         assert spans[batch.order[:alive]].tolist() == sorted(
             (span for span in spans if span >= left), reverse=True
         )
-        assert 0 < time <= max(bptt, chunk_tokens // alive)
+        assert 0 < time <= max(1, chunk_tokens // alive)
         for row in range(alive):
             read[row].extend(chunk.ids[row, : chunk.lengths[row]])
             assert (chunk.ids[row, chunk.lengths[row] :] == 0).all()
@@ -185,7 +187,7 @@ def test_documents_of_like_length_join_together() -> None:
 
 
 def test_chunks_can_be_asked_for_one_by_one() -> None:
-    batch = ChunkedBatch(make_documents([9, 2]), bptt=4)
+    batch = bptt_batch(make_documents([9, 2]), bptt=4)
     assert batch.order.tolist() == [0, 1]
     for step, chunk in enumerate(batch):
         np.testing.assert_array_equal(chunk.ids, batch[step].ids)
@@ -196,7 +198,7 @@ def test_chunks_can_be_asked_for_one_by_one() -> None:
 
 def test_a_long_document_is_not_copied_whole() -> None:
     document = np.zeros(1_000_000, np.int64)
-    batch = ChunkedBatch([document], bptt=70)
+    batch = bptt_batch([document], bptt=70)
     assert batch.count == 14_286
     assert all(row is document for row in batch._documents)
     assert batch[0].ids.nbytes == 70 * 8

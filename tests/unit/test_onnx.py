@@ -73,7 +73,7 @@ def made(task: Task) -> TextClassifier:
         network = ClassifierNetwork(shape, Dropout(), HEAD, task.outputs)
         network.encoder.embedding.weight.data.mul_(20)
         documents = in_order(tokenizer.encode_batch(TEXTS), member)
-        pooled = torch.from_numpy(encode_documents(network.encoder, documents, BPTT))
+        pooled = torch.from_numpy(encode_documents(network.encoder, documents))
         for _ in range(40):
             network.head.train()(pooled)  # the batch norm learns what outputs are like
         for name, parameter in network.head.named_parameters():
@@ -138,7 +138,7 @@ def _is_clear(task: Task, row: np.ndarray) -> bool:
 def test_a_prediction_depends_on_its_text_alone(
     converted: Convert, monkeypatch: pytest.MonkeyPatch, chunk_tokens: int
 ) -> None:
-    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr("ulmfit.models.onnx_classifier.CHUNK_TOKENS", chunk_tokens)
     model = converted(made(SINGLE))
     alone = np.concatenate([model.predict_proba([text]) for text in TEXTS])
     for seed, token_budget in enumerate((1, 300, 10**9)):

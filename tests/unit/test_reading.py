@@ -13,7 +13,6 @@ from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.reading import encode_documents, pool_documents, score_documents
 
 Ids = NDArray[np.int64]
-BPTT = 7
 LENGTHS = [1, 2, 3, 6, 7, 8, 13, 14, 15, 29, 2, 1, 40]
 
 
@@ -63,7 +62,7 @@ def test_scores_equal_those_of_reading_token_by_token(
     network: LanguageModelNetwork, documents: Sequence[Ids]
 ) -> None:
     expected = [token_by_token(network, ids)[1] for ids in documents]
-    np.testing.assert_allclose(score_documents(network, documents, BPTT), expected, rtol=1e-5)
+    np.testing.assert_allclose(score_documents(network, documents), expected, rtol=1e-5)
     assert expected[0] == 0.0
 
 
@@ -71,29 +70,29 @@ def test_scores_equal_those_of_reading_token_by_token(
 def test_a_score_does_not_depend_on_the_neighbours(
     network: LanguageModelNetwork, documents: Sequence[Ids], budget: int
 ) -> None:
-    alone = [score_documents(network, [ids], BPTT)[0] for ids in documents]
-    found = score_documents(network, documents, BPTT, token_budget=budget)
+    alone = [score_documents(network, [ids])[0] for ids in documents]
+    found = score_documents(network, documents, token_budget=budget)
     np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_score_does_not_depend_on_the_pieces_that_logits_are_made_in(
     network: LanguageModelNetwork, documents: Sequence[Ids], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = score_documents(network, documents, BPTT)
+    expected = score_documents(network, documents)
     for rows in (1, 3):
         monkeypatch.setattr(reading, "PIECE_ROWS", rows)
-        found = score_documents(network, documents, BPTT)
+        found = score_documents(network, documents)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_score_does_not_depend_on_the_length_of_a_chunk(
-    network: LanguageModelNetwork, documents: Sequence[Ids]
+    network: LanguageModelNetwork, documents: Sequence[Ids], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = score_documents(network, documents, 1000)
-    for bptt in (2, 5, 13):
-        np.testing.assert_allclose(
-            score_documents(network, documents, bptt), expected, rtol=1e-5, atol=1e-6
-        )
+    expected = score_documents(network, documents)
+    for chunk_tokens in (2, 5, 13):
+        monkeypatch.setattr("ulmfit.models.reading.CHUNK_TOKENS", chunk_tokens)
+        found = score_documents(network, documents)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 40, 10_000])
@@ -103,10 +102,10 @@ def test_vectors_are_the_last_the_largest_and_the_mean_output(
     chunk_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr("ulmfit.models.reading.CHUNK_TOKENS", chunk_tokens)
     outputs = [token_by_token(network, ids)[0] for ids in documents]
     expected = [np.concatenate([o[-1], o.max(0), o.mean(0)]) for o in outputs]
-    found = encode_documents(network.encoder, documents, BPTT)
+    found = encode_documents(network.encoder, documents)
     assert found.dtype == np.float32 and found.shape == (len(documents), 18)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -120,27 +119,27 @@ def test_vectors_do_not_depend_on_the_neighbours(
     chunk_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ulmfit.data.documents.CHUNK_TOKENS", chunk_tokens)
-    alone = [encode_documents(network.encoder, [ids], BPTT)[0] for ids in documents]
-    found = encode_documents(network.encoder, documents, BPTT, token_budget=budget)
+    monkeypatch.setattr("ulmfit.models.reading.CHUNK_TOKENS", chunk_tokens)
+    alone = [encode_documents(network.encoder, [ids])[0] for ids in documents]
+    found = encode_documents(network.encoder, documents, token_budget=budget)
     np.testing.assert_allclose(found, alone, atol=1e-6)
 
 
 def test_no_documents_give_nothing(network: LanguageModelNetwork) -> None:
-    assert score_documents(network, [], BPTT).shape == (0,)
-    assert encode_documents(network.encoder, [], BPTT).shape == (0, 18)
+    assert score_documents(network, []).shape == (0,)
+    assert encode_documents(network.encoder, []).shape == (0, 18)
 
 
 def test_reading_leaves_no_gradients_and_no_dropout(
     network: LanguageModelNetwork, documents: Sequence[Ids]
 ) -> None:
     network.train()
-    first = score_documents(network, documents, BPTT)
+    first = score_documents(network, documents)
     network.train()
-    np.testing.assert_array_equal(first, score_documents(network, documents, BPTT))
+    np.testing.assert_array_equal(first, score_documents(network, documents))
     network.train()
-    second = encode_documents(network.encoder, documents, BPTT)
-    np.testing.assert_array_equal(second, encode_documents(network.encoder, documents, BPTT))
-    for _, pooled in pool_documents(network.encoder, documents, BPTT):
+    second = encode_documents(network.encoder, documents)
+    np.testing.assert_array_equal(second, encode_documents(network.encoder, documents))
+    for _, pooled in pool_documents(network.encoder, documents):
         assert not pooled.requires_grad
     assert torch.is_grad_enabled()

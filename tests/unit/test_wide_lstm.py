@@ -99,9 +99,9 @@ def in_bfloat16(wide: int, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     ids = torch.randint(0, 50, (6, 16))
     state, found = None, []
     with autocast("bfloat16", CPU):
-        recurrent = encoder.drop_weights(masks)
+        layers = encoder.prepare(masks)
         for part in torch.split(ids, 8, dim=1):
-            outputs, state = encoder(encoder.embed(part, masks), state, masks, recurrent)
+            outputs, state = encoder(encoder.embed(part, masks), state, masks, layers)
             found.append(outputs.float())
     assert state is not None
     loss = sum((values.square().sum() for values in found), state[0][1].square().sum())

@@ -97,7 +97,7 @@ class ArtefactConfig:
     """Shape of every member's classifier head."""
 
     bptt: Annotated[int, Field(ge=2)] = 70
-    """Tokens a chunk when documents are read."""
+    """Tokens of a chunk in training, and of a window where a language model is evaluated."""
 
     task: Task | None = None
     """What a classifier decides."""

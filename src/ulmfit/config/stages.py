@@ -615,7 +615,7 @@ class PredictConfig:
     """Leave the label empty where the likeliest is less probable than that. For one label a
     document; `ulmfit evaluate` tells how many are left, and how many of them right."""
 
-    token_budget: Annotated[int, Field(ge=1)] = 32_768
+    token_budget: Annotated[int, Field(ge=1)] = 65_536
     """Tokens of a batch at most, unless a single document is longer."""
 
     device: str = "auto"

@@ -3,8 +3,8 @@
 A batch's documents differ in length. Each is cut from its start into chunks of `bptt` tokens,
 the last one shorter, and the batch is aligned so that all documents *end* together: short ones
 join late, with a fresh state, and nothing is padded before the last chunk. With the longest
-first, the documents being read are always the first rows. In prediction, chunks are of any length
-and begin where padding and chunks together cost the least (`packed_spans`).
+first, the documents being read are always the first rows. In prediction, chunks begin where
+padding and chunks together cost the least (`packed_spans`) and are as long as the device likes.
 
     bptt = 3, documents of 8, 4 and 2 tokens      chunk 0    chunk 1    chunk 2
                                                   a b c      d e f      g h .
@@ -14,7 +14,7 @@ and begin where padding and chunks together cost the least (`packed_spans`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +27,18 @@ from ulmfit.text.tokenizer import PAD_ID, reverse_ids
 
 LENGTH_NOISE = 0.1
 
-TOKEN_BUDGET = 32_768
+TOKEN_BUDGET = 65_536
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
-CHUNK_TOKENS = 4_096
-"""Tokens of a chunk of few documents, at most; of many it has the BPTT length of each."""
+CHUNK_TOKENS = 3_072
+"""Tokens of a chunk in prediction on a processor, at most, of all its documents together: what an
+LSTM keeps of them stays in the processor's cache (`benchmarks/LOG.md`)."""
 
-CHUNK_COST = 90
-"""Tokens that two cores could read in the time that one more chunk costs them: oneDNN lays out the
-weights anew for each (`benchmarks/LOG.md`)."""
+GPU_CHUNK_TOKENS = 32_768
+"""On a GPU, which is busier the more there are."""
+
+CHUNK_COST = 30
+"""Tokens that two cores could read in the time that one more chunk costs them."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -155,11 +158,9 @@ class ChunkedBatch:
 
     Args:
         documents: ids [tokens] of each document, in the order the model reads them, at least one.
-        bptt: tokens of a chunk, at most.
         spans: [documents], how many tokens before the batch's end each joins, no fewer than it
-            has; without them, the fewest that are whole chunks.
-        chunk_tokens: where few documents are being read, chunks are longer than `bptt`, up to this
-            many tokens of all of them together.
+            has.
+        longest: tokens of a chunk, at most, when so many documents are being read.
     """
 
     order: Ints
@@ -171,12 +172,9 @@ class ChunkedBatch:
     def __init__(
         self,
         documents: Sequence[npt.NDArray[Any]],
-        bptt: int,
-        spans: Ints | None = None,
-        chunk_tokens: int = 1,
+        spans: Ints,
+        longest: Callable[[int], int],
     ) -> None:
-        if spans is None:
-            spans = np.array([max(1, -(-len(ids) // bptt)) * bptt for ids in documents])
         self.order = np.argsort(-spans, kind="stable")
         self._documents = [documents[i] for i in self.order]
         length = spans.max()
@@ -184,7 +182,7 @@ class ChunkedBatch:
         begins, joining = np.unique(self._joins, return_counts=True)
         edges: list[int] = []
         for begin, end, alive in zip(begins, [*begins[1:], length], joining.cumsum(), strict=True):
-            pieces = -(-(end - begin) // max(bptt, chunk_tokens // alive))
+            pieces = -(-(end - begin) // longest(alive))
             edges += range(begin, end, -(-(end - begin) // pieces))
         self.count = len(edges)
         self._edges = [*edges, length]
@@ -213,7 +211,16 @@ class ChunkedBatch:
         return Chunk(padded, lengths)
 
 
-def packed_batch(documents: Sequence[npt.NDArray[Any]], bptt: int) -> ChunkedBatch:
-    """Return a batch for prediction, with little padding and no more chunks than are worth it."""
+def bptt_batch(documents: Sequence[npt.NDArray[Any]], bptt: int) -> ChunkedBatch:
+    """Return a batch for training, in chunks of `bptt` tokens of each document."""
+    spans = np.array([max(1, -(-len(ids) // bptt)) * bptt for ids in documents])
+    return ChunkedBatch(documents, spans, lambda alive: bptt)
+
+
+def packed_batch(documents: Sequence[npt.NDArray[Any]], chunk_tokens: int) -> ChunkedBatch:
+    """Return a batch for prediction, with little padding and no more chunks than are worth it.
+
+    A chunk has at most `chunk_tokens` tokens of all its documents together, but one of each.
+    """
     spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
-    return ChunkedBatch(documents, bptt, spans, CHUNK_TOKENS)
+    return ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive))

@@ -159,9 +159,8 @@ def _outputs(encoder: AWDLSTM, ids: Ids) -> Iterator[NDArray[np.float32]]:
     """Yield the outputs [time, units] of each layer, from the lowest."""
     row = torch.from_numpy(ids).to(encoder.embedding.weight.device)[None]
     inputs: Tensor = encoder.embed(row)
-    states, matrices = encoder.initial_state(1), encoder.drop_weights(None)
-    for layer, state, matrix in zip(_layers(encoder), states, matrices, strict=True):
-        inputs, _ = layer(inputs, state, matrix)
+    for layer, state in zip(encoder.prepare(), encoder.initial_state(1), strict=True):
+        inputs, _ = layer(inputs, state)
         yield inputs[0].float().cpu().numpy()
 
 

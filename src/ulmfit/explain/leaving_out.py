@@ -6,6 +6,7 @@ was read for the whole document already, which halves the reading.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ulmfit.nn import pooling
-from ulmfit.nn.awd_lstm import AWDLSTM, State
+from ulmfit.nn.awd_lstm import AWDLSTM, LayerPass, State
 from ulmfit.nn.pooling import PoolState
 
 Ids = NDArray[np.int64]
@@ -39,11 +40,11 @@ class _Rows:
         pools = zip(_tensors(self.pools), _tensors(others.pools), strict=True)
         return _Rows(state, PoolState(*map(torch.cat, pools)))
 
-    def read(self, encoder: AWDLSTM, ids: Tensor) -> _Rows:
+    def read(self, encoder: AWDLSTM, layers: Sequence[LayerPass], ids: Tensor) -> _Rows:
         """Return them when all have read the same further `ids` [time]."""
         count = len(self.pools.count)
         vectors = encoder.embed(ids[None]).expand(count, -1, -1)
-        outputs, state = encoder(vectors, self.state)
+        outputs, state = encoder(vectors, self.state, layers=layers)
         lengths = torch.full((count,), len(ids), device=ids.device)
         return _Rows(state, pooling.pool(self.pools, outputs, lengths))
 
@@ -61,19 +62,19 @@ def pool_without_each(
     device = encoder.embedding.weight.device
     pools = pooling.initial(1, encoder.config.embedding_size, like=encoder.embedding.weight)
     rows = _Rows(encoder.initial_state(1), pools)
-    left_out: list[int] = []
+    layers, left_out = encoder.prepare(), list[int]()
     cuts = np.flatnonzero(np.diff(windows)) + 1
     cuts = np.union1d(cuts, np.arange(bptt, len(ids), bptt)).astype(np.int64)
     for piece, (window, *_) in zip(np.split(ids, cuts), np.split(windows, cuts), strict=True):
         further = torch.from_numpy(piece).to(device)
         if window < 0:
-            rows = rows.read(encoder, further)
+            rows = rows.read(encoder, layers, further)
         elif left_out and window == left_out[-1]:
             without = rows.take(slice(-1, None))
-            rows = rows.take(slice(-1)).read(encoder, further).followed_by(without)
+            rows = rows.take(slice(-1)).read(encoder, layers, further).followed_by(without)
         else:
             without = rows.take(slice(1))
-            rows = rows.read(encoder, further).followed_by(without)
+            rows = rows.read(encoder, layers, further).followed_by(without)
             left_out.append(int(window))
     return left_out, pooling.finish(rows.pools)
 

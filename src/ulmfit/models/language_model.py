@@ -124,10 +124,12 @@ class LanguageModel:
             if self.member.begin_mark == "last" and written:
                 ids = ids[:-1]  # the mark would end the text
         encoder, head = self.network.encoder, self.network.head
-        state, unread = None, torch.split(torch.from_numpy(ids)[None], self.bptt, 1)
+        layers, state = encoder.prepare(), None
+        unread = torch.split(torch.from_numpy(ids)[None], self.bptt, 1)
         for _ in range(tokens):
             for piece in unread:
-                outputs, state = encoder(encoder.embed(piece.to(self.device)), state)
+                vectors = encoder.embed(piece.to(self.device))
+                outputs, state = encoder(vectors, state, layers=layers)
             logits = head.logits(outputs[0, -1], encoder.embedding.weight).cpu()
             logits[NEVER_GENERATED] = -torch.inf
             token = next_token(logits, temperature, top_k, top_p, generator, min_p)
@@ -143,7 +145,7 @@ class LanguageModel:
         An empty text has no token to predict: its perplexity is NaN.
         """
         ids = self._ids(texts)
-        nll = score_documents(self.network, ids, self.bptt)
+        nll = score_documents(self.network, ids)
         counts = np.array([len(document) - 1 for document in ids])
         mean = np.divide(nll, counts, out=np.full(len(ids), np.nan), where=counts > 0)
         perplexity: NDArray[np.float64] = np.exp(mean)
@@ -151,7 +153,7 @@ class LanguageModel:
 
     def encode(self, texts: Iterable[Text]) -> NDArray[np.float32]:
         """Return document vectors [texts, 3 * embedding size]: last, maximum, mean output."""
-        return encode_documents(self.network.encoder, self._ids(texts), self.bptt)
+        return encode_documents(self.network.encoder, self._ids(texts))
 
     def _ids(self, texts: Iterable[Text]) -> list[NDArray[np.int64]]:
         return in_order(self.tokenizer.encode_batch(list(checked_texts(texts))), self.member)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import ArtefactConfig
-from ulmfit.data.documents import in_order, packed_batch, prediction_batches
+from ulmfit.data.documents import CHUNK_TOKENS, in_order, packed_batch, prediction_batches
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.classifier import Classifier, Ids
 from ulmfit.models.folder import read_config, resolve
@@ -34,7 +34,7 @@ class OnnxClassifier(Classifier):
         """Join the members of `config`, each computed by its `onnxruntime.InferenceSession`."""
         assert config.task is not None
         self.sessions, self.tokenizer, self.task = list(sessions), tokenizer, config.task
-        self.members, self.bptt = config.members, config.bptt
+        self.members = config.members
         self.run: Mapping[str, Any] = config.run
 
     @classmethod
@@ -83,7 +83,7 @@ class OnnxClassifier(Classifier):
         result = np.empty((len(documents), self.task.outputs), np.float32)
         names = [output.name for output in session.get_outputs()]
         for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-            batch = packed_batch([documents[i] for i in indices], self.bptt)
+            batch = packed_batch([documents[i] for i in indices], CHUNK_TOKENS)
             state = initial_state(session)
             for chunk in batch:
                 state = _grow(state, len(chunk.ids))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ulmfit.data.documents import (
+    CHUNK_TOKENS,
+    GPU_CHUNK_TOKENS,
     TOKEN_BUDGET,
     ChunkedBatch,
     packed_batch,
@@ -40,18 +42,16 @@ def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[T
 def pool_documents(
     encoder: AWDLSTM,
     documents: Sequence[Ids],
-    bptt: int,
     token_budget: int = TOKEN_BUDGET,
     precision: Precision = "float32",
 ) -> Iterator[tuple[Ids, Tensor]]:
     """Yield, batch by batch, indices of documents and their pooled outputs [batch, 3 * features].
 
-    `documents` are ids in the order the encoder reads them, in chunks of `bptt` tokens at most
-    (longer ones of few documents); `precision` is that of its products.
+    `documents` are ids in the order the encoder reads them; `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = packed_batch([documents[i] for i in indices], bptt)
+        batch = packed_batch([documents[i] for i in indices], _chunk_tokens(device))
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(
@@ -63,14 +63,13 @@ def pool_documents(
 def encode_documents(
     encoder: AWDLSTM,
     documents: Sequence[Ids],
-    bptt: int,
     token_budget: int = TOKEN_BUDGET,
     precision: Precision = "float32",
 ) -> NDArray[np.float32]:
     """Return the pooled outputs [documents, 3 * features], in the order given."""
     encoder.eval()
     vectors = np.empty((len(documents), 3 * encoder.config.embedding_size), dtype=np.float32)
-    for indices, pooled in pool_documents(encoder, documents, bptt, token_budget, precision):
+    for indices, pooled in pool_documents(encoder, documents, token_budget, precision):
         vectors[indices] = pooled.float().cpu().numpy()
     return vectors
 
@@ -79,28 +78,33 @@ def encode_documents(
 def score_documents(
     network: LanguageModelNetwork,
     documents: Sequence[Ids],
-    bptt: int,
     token_budget: int = TOKEN_BUDGET,
 ) -> NDArray[np.float64]:
     """Return each document's negative log-likelihood in nats [documents], its first id given."""
     network.eval()
+    device = network.encoder.embedding.weight.device
     scores = np.zeros(len(documents))
     for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = packed_batch([documents[i] for i in indices], bptt)
+        batch = packed_batch([documents[i] for i in indices], _chunk_tokens(device))
         scores[indices[batch.order]] = _score_batch(network, batch)
     return scores
+
+
+def _chunk_tokens(device: torch.device) -> int:
+    """Return the tokens of a chunk, at most."""
+    return CHUNK_TOKENS if device.type == "cpu" else GPU_CHUNK_TOKENS
 
 
 def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[np.float64]:
     """Return the negative log-likelihood of each row of a batch."""
     weight = network.encoder.embedding.weight
     nll = torch.zeros(len(batch.order), dtype=torch.float64)
-    state = network.encoder.initial_state(0)
+    layers, state = network.encoder.prepare(), network.encoder.initial_state(0)
     before = torch.zeros(0, 1, weight.shape[1], device=weight.device)
     fresh = 0
     for ids, lengths in chunk_tensors(batch, weight.device):
         state = awd_lstm.grow(state, len(ids))
-        outputs, state = network.encoder(network.encoder.embed(ids), state)
+        outputs, state = network.encoder(network.encoder.embed(ids), state, layers=layers)
         joined = len(ids) - fresh
         before = torch.cat([before, outputs.new_zeros(joined, 1, outputs.shape[2])])
         inputs = torch.cat([before, outputs[:, :-1]], dim=1)

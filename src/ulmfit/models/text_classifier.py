@@ -154,7 +154,6 @@ class TextClassifier(Classifier):
                 each.network,
                 objective,
                 in_order(documents, each.member),
-                self.bptt,
                 token_budget,
                 self.precision,
             )
@@ -180,7 +179,6 @@ class TextClassifier(Classifier):
             encode_documents(
                 each.network.encoder,
                 in_order(ids, each.member),
-                self.bptt,
                 precision=self.precision,
             )
             for each in self.members
@@ -200,7 +198,6 @@ def member_answers(
     network: ClassifierNetwork,
     objective: Objective,
     documents: Sequence[Ids],
-    bptt: int,
     token_budget: int,
     precision: Precision = "float32",
 ) -> NDArray[np.float32]:
@@ -208,6 +205,6 @@ def member_answers(
     network.eval()
     result = np.empty((len(documents), network.outputs), dtype=np.float32)
     encoder = network.encoder
-    for indices, pooled in pool_documents(encoder, documents, bptt, token_budget, precision):
+    for indices, pooled in pool_documents(encoder, documents, token_budget, precision):
         result[indices] = objective.answers(network(pooled)).cpu().numpy()
     return result

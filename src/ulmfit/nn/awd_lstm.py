@@ -10,8 +10,9 @@ dropped one is an intermediate value, handed to PyTorch's fused LSTM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import sqrt
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.nn.dropout import apply_mask, embedding_mask, variational_mask, weight_mask
+from ulmfit.nn.packed_lstm import PackedLSTM, can_pack
 from ulmfit.nn.wide_lstm import WIDE, WideLSTM
 
 LSTMState = tuple[Tensor, Tensor]
@@ -27,6 +29,9 @@ LSTMState = tuple[Tensor, Tensor]
 
 State = tuple[LSTMState, ...]
 """The state of every layer, lowest first."""
+
+LayerPass = Callable[[Tensor, LSTMState], tuple[Tensor, LSTMState]]
+"""Reads inputs [batch, time, features] from a state, as `LSTMLayer.forward` does."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,16 @@ class LSTMLayer(nn.Module):
         )
         return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
 
+    def prepare(self, mask: Tensor | None = None) -> LayerPass:
+        """Return what reads with the recurrent matrix dropped by `mask` [4 * size, size].
+
+        Made without gradients, it gives none.
+        """
+        recurrent = apply_mask(self.weight_hh, mask)
+        if can_pack(recurrent):
+            return PackedLSTM(self.weight_ih, recurrent, self.bias_ih, self.bias_hh)
+        return partial(self, recurrent=recurrent)
+
     def _is_wide_here(self, inputs: Tensor, recurrent: Tensor) -> bool:
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
         low = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
@@ -168,17 +183,15 @@ class AWDLSTM(nn.Module):
             weight=tuple(weight_mask(layer.weight_hh, p.weight) for layer in layers),
         )
 
-    def drop_weights(self, masks: Masks | None) -> tuple[Tensor, ...]:
-        """Return each layer's recurrent matrix [4 * size, size], dropped by `masks`.
+    def prepare(self, masks: Masks | None = None) -> tuple[LayerPass, ...]:
+        """Return what reads each layer, its recurrent matrix dropped by `masks`.
 
-        Made once and handed to every `forward` of a text read in pieces, it spares a copy of the
-        matrices a piece, in time and in what is kept for the gradients.
+        Made once and handed to every `forward` of a text read in pieces, it spares each piece its
+        own copy of the matrices, in time and in what is kept for the gradients. Made without
+        gradients, it gives none.
         """
         drops = masks.weight if masks else (None,) * len(self.layers)
-        return tuple(
-            apply_mask(layer.weight_hh, mask)
-            for layer, mask in zip(self._layers(), drops, strict=True)
-        )
+        return tuple(layer.prepare(mask) for layer, mask in zip(self._layers(), drops, strict=True))
 
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Return the word vectors [batch, time, embedding] of `ids` [batch, time]."""
@@ -194,22 +207,22 @@ class AWDLSTM(nn.Module):
         vectors: Tensor,
         state: State | None = None,
         masks: Masks | None = None,
-        recurrent: Sequence[Tensor] | None = None,
+        layers: Sequence[LayerPass] | None = None,
     ) -> tuple[Tensor, State]:
         """Read `vectors` [batch, time, embedding] from `state` (at first, zeros).
 
-        `recurrent` are the matrices of `drop_weights(masks)`, made here unless given. Returns the
-        raw outputs [batch, time, embedding] of the last layer and the state after the last time
-        step, which still carries gradients: see `detach`.
+        `layers` are those of `prepare(masks)`, made here unless given. Returns the raw outputs
+        [batch, time, embedding] of the last layer and the state after the last time step, which
+        still carries gradients: see `detach`.
         """
         batch = vectors.shape[0]
         masks = self.draw_masks(batch) if masks is None else masks
         state = self.initial_state(batch) if state is None else state
-        recurrent = self.drop_weights(masks) if recurrent is None else recurrent
+        layers = self.prepare(masks) if layers is None else layers
         drops = (masks.input, *masks.hidden) if masks else (None,) * len(self.layers)
         outputs, after = vectors, []
-        for layer, before, matrix, mask in zip(self.layers, state, recurrent, drops, strict=True):
-            outputs, new = layer(apply_mask(outputs, mask), before, matrix)
+        for layer, before, mask in zip(layers, state, drops, strict=True):
+            outputs, new = layer(apply_mask(outputs, mask), before)
             after.append(new)
         return outputs, tuple(after)
 

@@ -19,6 +19,7 @@ HAS_ONEDNN = (
     and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    and hasattr(torch.ops.mkldnn, "_reorder_mkldnn_rnn_layer_weight")
 )
 """Whether float32 goes through oneDNN here. What its own compiler (`torch.compile`) calls is the
 only door that PyTorch leaves to it."""
@@ -33,7 +34,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
     """
-    if _is_for_onednn(inputs):
+    if is_for_onednn(inputs.device, inputs.dtype):
         return _by_onednn(inputs, weight, bias)
     return F.linear(inputs, weight, bias)
 
@@ -43,15 +44,16 @@ def prepared_linear(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
 
     The matrix is laid out once, not at each product: with few rows that is half of the time.
     """
-    if not _is_for_onednn(weight):
+    if not is_for_onednn(weight.device, weight.dtype):
         return lambda inputs: F.linear(inputs, weight)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
     return lambda inputs: _by_onednn(inputs, laid_out, None)
 
 
-def _is_for_onednn(values: Tensor) -> bool:
+def is_for_onednn(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN is to multiply what is there, of that dtype."""
     switched_on = HAS_ONEDNN and bool(torch.backends.mkldnn.enabled)
-    return switched_on and values.device.type == "cpu" and values.dtype in DTYPES
+    return switched_on and device.type == "cpu" and dtype in DTYPES
 
 
 def _by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

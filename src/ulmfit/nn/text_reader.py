@@ -38,17 +38,20 @@ def read_document_batch(
     Raises `ValueError` if there are more or fewer than `count` chunks.
     """
     masks = encoder.draw_masks(batch_size) if masks is None else masks
-    recurrent = encoder.drop_weights(masks)
     with_gradients = torch.is_grad_enabled()
     window_start = 0 if gradient_chunks is None else count - gradient_chunks
+    layers = encoder.prepare(masks)
+    with torch.no_grad():
+        early_layers = encoder.prepare(masks) if window_start > 0 else layers
     state = encoder.initial_state(0)
     pools = pooling.initial(0, encoder.config.embedding_size, like=encoder.embedding.weight)
     for step, (ids, lengths) in zip(range(count), chunks, strict=True):
         alive = len(ids)
         seen = masks.rows(slice(alive)) if masks else None
-        with torch.set_grad_enabled(with_gradients and step >= window_start):
+        is_early = step < window_start
+        with torch.set_grad_enabled(with_gradients and not is_early):
             vectors = encoder.embed(ids, seen)
             state = awd_lstm.grow(state, alive)
-            outputs, state = encoder(vectors, state, seen, recurrent)
+            outputs, state = encoder(vectors, state, seen, early_layers if is_early else layers)
             pools = pooling.pool(pooling.grow(pools, alive), outputs, lengths)
     return pooling.finish(pools)

@@ -109,10 +109,10 @@ def _round(
     }
     texts["one document"] = made_up_documents(2, config.words, shape.vocab_size, number)[:1]
     for name, documents in texts.items():
-        yield _reading(f"reading, {name}", network, documents, config.bptt, "float32")
+        yield _reading(f"reading, {name}", network, documents, "float32")
         if precision != "float32":
             way = f"reading, {name}, {precision}"
-            yield _reading(way, network, documents, config.bptt, precision)
+            yield _reading(way, network, documents, precision)
 
 
 def _language_model(
@@ -159,13 +159,12 @@ def _reading(
     name: str,
     network: ClassifierNetwork,
     documents: list[Ids],
-    bptt: int,
     precision: Precision,
 ) -> Measured:
     """Time from ids to the vectors that the classifier's small head stands on."""
-    encode_documents(network.encoder, documents[:1], bptt, precision=precision)
+    encode_documents(network.encoder, documents[:1], precision=precision)
     began = time.perf_counter()
-    encode_documents(network.encoder, documents, bptt, precision=precision)
+    encode_documents(network.encoder, documents, precision=precision)
     seconds = time.perf_counter() - began
     tokens = sum(map(len, documents))
     return Measured(name, tokens, seconds, encoder_operations(network.encoder.config), precision)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage
-from ulmfit.data.documents import TOKEN_BUDGET, ChunkedBatch, training_batches
+from ulmfit.data.documents import TOKEN_BUDGET, bptt_batch, training_batches
 from ulmfit.data.lanes import draw_lengths
 from ulmfit.data.targets import Targets, dense, label_counts
 from ulmfit.errors import ConfigError
@@ -116,9 +116,7 @@ class ClassificationTask:
             return {}
         documents = self.validation.documents
         turns = processes.own_turns(len(documents))
-        own = member_answers(
-            self.network, self.objective, documents[turns], self.settings.bptt, TOKEN_BUDGET
-        )
+        own = member_answers(self.network, self.objective, documents[turns], TOKEN_BUDGET)
         joint = processes.joint_rows(torch.from_numpy(own), turns, len(documents))
         scores = scores_for(self.task)
         scores.add(self.validation.targets, joint.numpy())
@@ -150,7 +148,7 @@ class ClassificationTask:
         if not own:
             pooled = encoder.embedding.weight.new_zeros(0, 3 * encoder.config.embedding_size)
             return processes.joint_rows(pooled, turns, len(documents))
-        chunked = ChunkedBatch(own, bptt)
+        chunked = bptt_batch(own, bptt)
         pooled = read_document_batch(
             encoder,
             chunk_tensors(chunked, self.device),

@@ -34,7 +34,7 @@ def _shapes(artefact: ArtefactConfig) -> Iterator[tuple[str, str]]:
         yield (
             "encoder",
             f"AWD-LSTM, embedding {encoder.embedding_size}, hidden {encoder.hidden_size}, "
-            f"{encoder.layers} layers; documents in chunks of {artefact.bptt} tokens",
+            f"{encoder.layers} layers; trained in chunks of {artefact.bptt} tokens",
         )
     if head is not None:
         hidden = " ".join(map(str, head.hidden_sizes)) or "none"

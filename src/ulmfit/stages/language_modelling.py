@@ -214,7 +214,7 @@ def evaluate_language_model(
     device = network.head.bias.device
     chosen = np.arange(len(store)) if documents is None else documents
     lanes = max(1, min(VALIDATION_LANES, len(chosen) // DOCUMENTS_A_LANE))
-    rows, state = processes.own_block(lanes), None
+    layers, rows, state = network.encoder.prepare(), processes.own_block(lanes), None
     total = torch.zeros(2, dtype=torch.float64)  # loss and tokens
     for window in validation_windows(
         store,
@@ -229,7 +229,7 @@ def evaluate_language_model(
             break  # more processes than lanes
         ids = torch.from_numpy(window.ids).to(device)
         targets = torch.from_numpy(window.targets).to(device)
-        outputs, state = network.encoder(network.encoder.embed(ids), state)
+        outputs, state = network.encoder(network.encoder.embed(ids), state, layers=layers)
         loss, count = network.head.loss(outputs, targets, network.encoder.embedding.weight)
         total += torch.tensor([float(loss), int(count)], dtype=torch.float64)
     nll, tokens = processes.add_up(total).tolist()

@@ -1,0 +1,74 @@
+"""An LSTM that reads without gradients, its weights laid out once for oneDNN.
+
+`torch.lstm` lays them out anew at each call: for a few tokens of one text, as in writing a text
+token by token, that takes longer than reading them. The kernel is the same, and so is each bit of
+the result.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ulmfit.nn.products import is_for_onednn
+
+_LSTM = 2
+"""oneDNN's LSTM among PyTorch's kinds of recurrent layers."""
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Tell whether oneDNN would read with `weight` now, and no gradients are wanted."""
+    return not torch.is_grad_enabled() and is_for_onednn(weight.device, _dtype(weight))
+
+
+class PackedLSTM:
+    """Reads any number of rows for any time; later changes of the weights it does not see."""
+
+    def __init__(
+        self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+    ) -> None:
+        """Lay out weights [4 * size, features], [4 * size, size] and two biases [4 * size].
+
+        Inside autocast they are cast to its dtype, and so will be what is read.
+        """
+        self._dtype, self._size = _dtype(weight_hh), weight_hh.shape[1]
+        cast = [values.to(self._dtype) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
+        self._weights = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
+            *cast[:2], self._size, reverse=False, has_biases=True, batch_first=False
+        )
+        self._biases = cast[2:]
+
+    def __call__(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Read `inputs` [batch, time, features] from `state`, two of [batch, size].
+
+        Returns the outputs [batch, time, size] and the state after the last time step, in the
+        dtype of the one before.
+        """
+        if inputs.numel() == 0:  # oneDNN would divide by it
+            return inputs.new_zeros(*inputs.shape[:2], self._size, dtype=self._dtype), state
+        hidden, cell = (values.to(self._dtype) for values in state)
+        outputs, hidden, cell, _ = torch.ops.aten.mkldnn_rnn_layer(
+            inputs.to(self._dtype).transpose(0, 1).contiguous(),
+            *self._weights,
+            *self._biases,
+            hidden,
+            cell,
+            reverse=False,
+            batch_sizes=[],
+            mode=_LSTM,
+            hidden_size=self._size,
+            num_layers=1,
+            has_biases=True,
+            bidirectional=False,
+            batch_first=False,
+            train=False,
+        )
+        return outputs.transpose(0, 1), (hidden.to(state[0].dtype), cell.to(state[1].dtype))
+
+
+def _dtype(weight: Tensor) -> torch.dtype:
+    """Return the dtype that autocast would give `weight` on a processor."""
+    is_cast = weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if is_cast else weight.dtype
