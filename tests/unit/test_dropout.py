@@ -74,3 +74,5 @@ def test_apply_mask() -> None:
     values = torch.ones(2, 3, 4)
     assert apply_mask(values, None) is values
     assert apply_mask(values, torch.zeros(2, 1, 4)).eq(0).all()
+    low = apply_mask(values.bfloat16(), torch.full((2, 1, 4), 2.0))
+    assert low.dtype == torch.bfloat16 and low.eq(2).all()

@@ -72,6 +72,7 @@ def test_an_encoder_is_the_same_to_the_bit(
     assert {values.dtype for values in packed[1:]} == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 def test_only_what_onednn_reads_without_gradients_is_packed() -> None:
     weight = torch.zeros(4, 1)
     assert not can_pack(weight)

@@ -27,11 +27,10 @@ def test_a_product_equals_the_plain_one(
         found = products.linear(inputs, matrix, bias)
         assert found.dtype == dtype
         assert (found.double() - expected).abs().max() <= tolerance * expected.abs().max()
-        if bias is None:
-            prepared = products.prepared_linear(matrix, len(inputs))
-            for rows in (len(inputs), 7):  # others than it was prepared for, too
-                off = prepared(inputs[:rows]).double() - expected[:rows]
-                assert off.abs().max() <= tolerance * expected.abs().max()
+        prepared = products.prepared_linear(matrix, len(inputs), bias)
+        for rows in (len(inputs), 7):  # others than it was prepared for, too
+            off = prepared(inputs[:rows]).double() - expected[:rows]
+            assert off.abs().max() <= tolerance * expected.abs().max()
 
 
 def test_a_machine_without_onednn_multiplies_too(monkeypatch: pytest.MonkeyPatch) -> None:

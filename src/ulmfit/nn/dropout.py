@@ -28,8 +28,8 @@ def weight_mask(weight: Tensor, p: float) -> Tensor | None:
 
 
 def apply_mask(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return `values` times `mask`; `values` itself where there is none."""
-    return values if mask is None else values * mask
+    """Return `values` times `mask`, in their dtype; `values` itself where there is none."""
+    return values if mask is None else values * mask.to(values.dtype)
 
 
 def _mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor | None:

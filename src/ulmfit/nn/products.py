@@ -39,15 +39,17 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return F.linear(inputs, weight, bias)
 
 
-def prepared_linear(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """Return `linear` by `weight` [outputs, features] for many inputs of about `rows` rows.
+def prepared_linear(
+    weight: Tensor, rows: int, bias: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return `linear` by `weight` [outputs, features] and `bias`, of about `rows` rows at a time.
 
     The matrix is laid out once, not at each product: with few rows that is half of the time.
     """
     if not is_for_onednn(weight.device, weight.dtype):
-        return lambda inputs: F.linear(inputs, weight)
+        return lambda inputs: F.linear(inputs, weight, bias)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
-    return lambda inputs: _by_onednn(inputs, laid_out, None)
+    return lambda inputs: _by_onednn(inputs, laid_out, bias)
 
 
 def is_for_onednn(device: torch.device, dtype: torch.dtype) -> bool:
