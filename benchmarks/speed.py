@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ HERE = Path(__file__).parent
 WORDS = 60_000
 SHAPES = {"base": preset("base", WORDS), "small": preset("small", 16_000)}
 SAMPLED = 3_000
+READING = encoder_operations(SHAPES["small"], ())
+"""Operations of a token that is read."""
+
 TEXTS = ("texts", "vocabulary")
 """What is asked but not kept in the result."""
 
@@ -49,8 +52,6 @@ SIDES: dict[str, tuple[Callable[[], Path], str]] = {
 
 Sides = dict[str, Worker]
 Result = dict[str, Any]
-Peaks = dict[str, float]
-"""What products of matrices reach, operations a second, by precision."""
 
 Ways = dict[str, tuple[str, Result]]
 """Further ways by name: the side that is asked, and what it is asked besides."""
@@ -87,16 +88,28 @@ def end(sides: Sides) -> None:
         side.close()
 
 
-def compare(sides: Sides, asked: Result, rounds: int, others: Ways) -> Result:
+def compare(
+    sides: Sides,
+    asked: Result,
+    rounds: int,
+    others: Ways,
+    operations: Mapping[str, int] | None = None,
+) -> Result:
     """Ask all sides in turns; return tokens a second of each, and our ratio to each in the pairs.
 
     `others` are further ways, asked in the same rounds, by name. A side that counts no tokens is
-    given ours: then its tokens a second compare as its texts a second.
+    given ours: then its tokens a second compare as its texts a second. Of ways whose `operations`
+    a token are given, also the share of what products of matrices reach, timed in every round:
+    processors change their clock.
     """
     ways: Ways = {name: (name, {}) for name in sides}
     ways |= {name: way for name, way in others.items() if way[0] in sides}
     found: dict[str, list[Result]] = {name: [] for name in ways}
+    measured = {name: ways[name][1].get("precision", "float32") for name in operations or {}}
+    peaks: dict[str, list[float]] = {precision: [] for precision in measured.values()}
     for number in range(rounds):
+        for precision, reached in peaks.items():
+            reached.append(products(sides[OURS], precision))
         for name in list(ways) if number % 2 else reversed(list(ways)):
             side, more = ways[name]
             found[name].append(sides[side].ask({**asked, **more}))
@@ -105,6 +118,13 @@ def compare(sides: Sides, asked: Result, rounds: int, others: Ways) -> Result:
         for name, answers in found.items()
     }
     own = [name for name in ways if name.startswith(OURS)]
+    shares = {
+        name: [
+            speed * (operations or {})[name] / peak
+            for speed, peak in zip(speeds[name], peaks[precision], strict=True)
+        ]
+        for name, precision in measured.items()
+    }
     return {
         "asked": {name: value for name, value in asked.items() if name not in TEXTS},
         "a_second": {name: spread(values) for name, values in speeds.items()},
@@ -117,7 +137,18 @@ def compare(sides: Sides, asked: Result, rounds: int, others: Ways) -> Result:
             if peer not in own
         },
         "peak_mb": {name: found[name][-1]["peak_mb"] for name in sides},
+        "products_gflops": {name: spread([one / 1e9 for one in peaks[name]]) for name in peaks},
+        "share_of_products": {name: spread(values) for name, values in shares.items()},
     }
+
+
+def products(side: Worker, precision: str) -> float:
+    """Return the operations a second that products reach in the shapes of either model."""
+    asked = {"task": "roofline", "precision": precision}
+    return max(
+        side.ask({**asked, "features": shape.hidden_size})["operations_a_second"]
+        for shape in SHAPES.values()
+    )
 
 
 def _only(sides: Sides, *peers: str) -> Sides:
@@ -132,7 +163,7 @@ def _speed(answer: Result, ours: Result) -> float:
     return float(tokens / seconds)
 
 
-def language_model(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
+def language_model(sides: Sides, options: Namespace) -> Result:
     """Training steps of both shapes, with the softmax over all words and over a sample."""
     found = {}
     for name, shape in SHAPES.items():
@@ -147,27 +178,19 @@ def language_model(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
             f"{way}, {SAMPLED} words": (OURS, {**more, "sampled_words": SAMPLED})
             for way, (_, more) in OWN.items()
         }
-        result = compare(_only(sides, "fastai"), asked, options.rounds, FASTER | sampled)
-        everything = range(-1, shape.layers)
+        below = encoder_operations(shape, range(-1, shape.layers))
         operations = {
-            words: encoder_operations(shape, everything)
-            + decoder_operations(shape, words, training=True)
-            for words in (shape.vocab_size, SAMPLED)
-        }
-        result["share_of_products"] = {
-            way: _share(
-                result,
-                way,
-                operations[more.get("sampled_words", shape.vocab_size)],
-                peaks[more.get("precision", "float32")],
-            )
+            way: below
+            + decoder_operations(shape, more.get("sampled_words", shape.vocab_size), training=True)
             for way, (_, more) in (OWN | sampled).items()
         }
-        found[name] = result
+        found[name] = compare(
+            _only(sides, "fastai"), asked, options.rounds, FASTER | sampled, operations
+        )
     return found
 
 
-def classifier(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
+def classifier(sides: Sides, options: Namespace) -> Result:
     """Training batches at each step of gradual unfreezing, documents as long as IMDb's reviews."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
     lengths = [min(1000, len(text.split())) for text in random.Random(0).sample(reviews, 400)]
@@ -181,7 +204,7 @@ def classifier(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     return {"small": compare(_only(sides, "fastai"), asked, options.rounds, FASTER)}
 
 
-def prediction(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
+def prediction(sides: Sides, options: Namespace) -> Result:
     """Texts to probabilities, whole reviews and questions, in bulk and one by one.
 
     Beside fastai with its words and our shape; beside the others as `small` comes, with pieces.
@@ -201,22 +224,17 @@ def prediction(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
         for name, asked in texts.items():
             task = "one by one" if name == "one by one" else "predict"
             question = {"task": task, **given, "texts": asked}
-            result = compare(_only(sides, ONNX, *peers), question, options.rounds, ways)
-            found[f"{name}, {tokens}"] = result
-    read, operations = found["reviews, pieces"], encoder_operations(SHAPES["small"], ())
-    read["share_of_products"] = {
-        way: _share(read, way, operations, peaks[more.get("precision", "float32")])
-        for way, (_, more) in OWN.items()
-    }
+            found[f"{name}, {tokens}"] = compare(
+                _only(sides, ONNX, *peers),
+                question,
+                options.rounds,
+                ways,
+                dict.fromkeys(OWN, READING) if (name, tokens) == ("reviews", "pieces") else {},
+            )
     return found
 
 
-def _share(result: Result, way: str, operations: int, peak: float) -> float:
-    """Return what a way reaches as a share of what products reach."""
-    return round(float(result["a_second"][way]["median"]) * operations / peak, 3)
-
-
-def tokenizing(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
+def tokenizing(sides: Sides, options: Namespace) -> Result:
     """Whole texts to ids: byte-level pieces here, rules and spaCy there."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
     texts = random.Random(0).sample(reviews, 4 * options.texts)
@@ -226,7 +244,7 @@ def tokenizing(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     return {"reviews": compare(peers, asked, options.rounds, ways)}
 
 
-def start_up(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
+def start_up(sides: Sides, options: Namespace) -> Result:
     """Seconds of whole processes, in turns: importing PyTorch, the help, a first token written."""
     commands = {
         "import torch": ["-c", "import torch"],
@@ -243,7 +261,7 @@ def start_up(sides: Sides, options: Namespace, peaks: Peaks) -> Result:
     return {name: spread(values[1:]) for name, values in seconds.items()}
 
 
-PARTS: dict[str, Callable[[Sides, Namespace, Peaks], Result]] = {
+PARTS: dict[str, Callable[[Sides, Namespace], Result]] = {
     "language-model": language_model,
     "classifier": classifier,
     "prediction": prediction,
@@ -267,28 +285,13 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--name", default="speed", help="name of the result")
     parsed = parse(options, arguments)
-    sides = start(parsed.threads, [OURS])
-    peaks: Peaks = {
-        precision: max(
-            sides[OURS].ask(
-                {"task": "roofline", "features": shape.hidden_size, "precision": precision}
-            )["operations_a_second"]
-            for shape in SHAPES.values()
-        )
-        for precision in sorted({"float32", DEFAULT})
-    }
-    end(sides)
     packages: dict[str, Any] = {}
-    result: Result = {
-        "threads": parsed.threads,
-        "packages": packages,
-        "products_gflops": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
-    }
+    result: Result = {"threads": parsed.threads, "packages": packages}
     for part in parsed.parts:
         print(part, file=sys.stderr)
         sides = start(parsed.threads)  # anew: none holds the memory of another part
         packages |= {name: side.versions for name, side in sides.items()}
-        result[part] = PARTS[part](sides, parsed, peaks)
+        result[part] = PARTS[part](sides, parsed)
         end(sides)
     print(json.dumps(result, indent=2))
     write_result(parsed.name, result)
