@@ -146,7 +146,7 @@ def products(side: Worker, precision: str) -> float:
     """Return the operations a second that products reach in the shapes of either model."""
     asked = {"task": "roofline", "precision": precision}
     return max(
-        side.ask({**asked, "features": shape.hidden_size})["operations_a_second"]
+        float(side.ask({**asked, "features": shape.hidden_size})["operations_a_second"])
         for shape in SHAPES.values()
     )
 

@@ -55,6 +55,18 @@ def test_all_negative_outputs_keep_their_maximum() -> None:
     assert pooled(outputs, torch.tensor([2]))[0, 3:6].max() < -1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_whole_piece_is_pooled_as_one_with_padding(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    outputs, lengths = torch.randn(3, 7, 4).to(dtype), torch.tensor([7, 7, 7])
+    padded, first = torch.cat([outputs, torch.full((3, 1, 4), 9.0, dtype=dtype)], 1), start(outputs)
+    found, expected = (pooling.pool(first, values, lengths) for values in (outputs, padded))
+    for name in ("last", "maximum", "total", "count"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
 @given(cuts=st.lists(st.integers(1, 9), max_size=5), seed=st.integers(0, 99))
 @settings(deadline=None)
 def test_in_pieces_equals_at_once(cuts: list[int], seed: int) -> None:
