@@ -7,6 +7,8 @@ the result.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -22,21 +24,26 @@ def can_pack(weight: Tensor) -> bool:
 
 
 class PackedLSTM:
-    """Reads any number of rows for any time; later changes of the weights it does not see."""
+    """Reads any number of rows for any time, with the weights as they are at the first call."""
 
     def __init__(
         self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
     ) -> None:
-        """Lay out weights [4 * size, features], [4 * size, size] and two biases [4 * size].
+        """Take weights [4 * size, features], [4 * size, size] and two biases [4 * size].
 
         Inside autocast they are cast to its dtype, and so will be what is read.
         """
+        self._given = weight_ih, weight_hh, bias_ih, bias_hh
         self._dtype, self._size = _dtype(weight_hh), weight_hh.shape[1]
-        cast = [values.to(self._dtype) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
-        self._weights = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
-            *cast[:2], self._size, reverse=False, has_biases=True, batch_first=False
+
+    @cached_property
+    def _laid_out(self) -> list[Tensor]:
+        """The weights; made when they are about to be used, they are still in the cache then."""
+        matrices_and_biases = [values.to(self._dtype) for values in self._given]
+        matrices = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
+            *matrices_and_biases[:2], self._size, reverse=False, has_biases=True, batch_first=False
         )
-        self._biases = cast[2:]
+        return [*matrices, *matrices_and_biases[2:]]
 
     def __call__(
         self, inputs: Tensor, state: tuple[Tensor, Tensor]
@@ -51,8 +58,7 @@ class PackedLSTM:
         hidden, cell = (values.to(self._dtype) for values in state)
         outputs, hidden, cell, _ = torch.ops.aten.mkldnn_rnn_layer(
             inputs.to(self._dtype).transpose(0, 1).contiguous(),
-            *self._weights,
-            *self._biases,
+            *self._laid_out,
             hidden,
             cell,
             reverse=False,
