@@ -125,7 +125,11 @@ def commit() -> str:
     """Return the commit checked out, with `+changes` where tracked files but results differ."""
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)benchmarks/results") else "")
+        return head + (
+            "+changes"
+            if _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)benchmarks/results")
+            else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
