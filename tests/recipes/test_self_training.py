@@ -54,6 +54,7 @@ def config(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             "batch_size": 8,
             "unfreezing": "full",
             "threads": 1,
+            "precision": "float32",  # on every processor the same
             "checkpoint_steps": 3,
             "optimizer": {"learning_rate": 3e-2, "discriminative_factor": 1.3},
         }
