@@ -124,12 +124,9 @@ def machine() -> dict[str, Any]:
 def commit() -> str:
     """Return the commit checked out, with `+changes` where tracked files but results differ."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + (
-            "+changes"
-            if _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)benchmarks/results")
-            else ""
-        )
+        but_results = (":/", ":(top,exclude)benchmarks/results")
+        changed = _git("status", "--porcelain", "-uno", "--", *but_results)
+        return _git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -105,7 +105,8 @@ def compare(
     ways: Ways = {name: (name, {}) for name in sides}
     ways |= {name: way for name, way in others.items() if way[0] in sides}
     found: dict[str, list[Result]] = {name: [] for name in ways}
-    measured = {name: ways[name][1].get("precision", "float32") for name in operations or {}}
+    operations = operations or {}
+    measured = {name: ways[name][1].get("precision", "float32") for name in operations}
     peaks: dict[str, list[float]] = {precision: [] for precision in measured.values()}
     for number in range(rounds):
         for precision, reached in peaks.items():
@@ -120,7 +121,7 @@ def compare(
     own = [name for name in ways if name.startswith(OURS)]
     shares = {
         name: [
-            speed * (operations or {})[name] / peak
+            speed * operations[name] / peak
             for speed, peak in zip(speeds[name], peaks[precision], strict=True)
         ]
         for name, precision in measured.items()

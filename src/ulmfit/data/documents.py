@@ -224,3 +224,12 @@ def packed_batch(documents: Sequence[npt.NDArray[Any]], chunk_tokens: int) -> Ch
     """
     spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
     return ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive))
+
+
+def packed_batches(
+    documents: Sequence[npt.NDArray[Any]], token_budget: int, chunk_tokens: int
+) -> Iterator[tuple[Ints, ChunkedBatch]]:
+    """Yield batches for prediction, each with the indices of the documents of its rows."""
+    for indices in prediction_batches([len(ids) for ids in documents], token_budget):
+        batch = packed_batch([documents[i] for i in indices], chunk_tokens)
+        yield indices[batch.order], batch

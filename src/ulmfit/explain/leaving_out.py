@@ -62,7 +62,8 @@ def pool_without_each(
     device = encoder.embedding.weight.device
     pools = pooling.initial(1, encoder.config.embedding_size, like=encoder.embedding.weight)
     rows = _Rows(encoder.initial_state(1), pools)
-    layers, left_out = encoder.prepare(), list[int]()
+    layers = encoder.prepare()
+    left_out: list[int] = []
     cuts = np.flatnonzero(np.diff(windows)) + 1
     cuts = np.union1d(cuts, np.arange(bptt, len(ids), bptt)).astype(np.int64)
     for piece, (window, *_) in zip(np.split(ids, cuts), np.split(windows, cuts), strict=True):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ulmfit.config.artefact import ArtefactConfig
-from ulmfit.data.documents import CHUNK_TOKENS, in_order, packed_batch, prediction_batches
+from ulmfit.data.documents import CHUNK_TOKENS, in_order, packed_batches
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.classifier import Classifier, Ids
 from ulmfit.models.folder import read_config, resolve
@@ -82,15 +82,14 @@ class OnnxClassifier(Classifier):
         """Return a member's answers [documents, outputs] to ids in the order it reads them."""
         result = np.empty((len(documents), self.task.outputs), np.float32)
         names = [output.name for output in session.get_outputs()]
-        for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-            batch = packed_batch([documents[i] for i in indices], CHUNK_TOKENS)
+        for indices, batch in packed_batches(documents, token_budget, CHUNK_TOKENS):
             state = initial_state(session)
             for chunk in batch:
                 state = _grow(state, len(chunk.ids))
                 given = {"ids": chunk.ids, "lengths": chunk.lengths, **state}
                 values = dict(zip(names, session.run(None, given), strict=True))
                 state = {part: values[part + AFTER] for part in state}
-            result[indices[batch.order]] = values["answers"]
+            result[indices] = values["answers"]
         return result
 
 

@@ -18,8 +18,7 @@ from ulmfit.data.documents import (
     GPU_CHUNK_TOKENS,
     TOKEN_BUDGET,
     ChunkedBatch,
-    packed_batch,
-    prediction_batches,
+    packed_batches,
 )
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.nn import awd_lstm
@@ -50,14 +49,13 @@ def pool_documents(
     `documents` are ids in the order the encoder reads them; `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
-    for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = packed_batch([documents[i] for i in indices], _chunk_tokens(device))
+    for indices, batch in packed_batches(documents, token_budget, _chunk_tokens(device)):
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(
                 encoder, chunks, count=batch.count, batch_size=len(indices)
             )
-        yield indices[batch.order], pooled
+        yield indices, pooled
 
 
 def encode_documents(
@@ -84,9 +82,8 @@ def score_documents(
     network.eval()
     device = network.encoder.embedding.weight.device
     scores = np.zeros(len(documents))
-    for indices in prediction_batches([len(ids) for ids in documents], token_budget):
-        batch = packed_batch([documents[i] for i in indices], _chunk_tokens(device))
-        scores[indices[batch.order]] = _score_batch(network, batch)
+    for indices, batch in packed_batches(documents, token_budget, _chunk_tokens(device)):
+        scores[indices] = _score_batch(network, batch)
     return scores
 
 

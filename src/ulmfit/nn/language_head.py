@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ulmfit.nn.dropout import variational_mask
-from ulmfit.nn.products import linear
+from ulmfit.nn.products import dtype_of_products, linear
 
 IGNORED = -100
 """A target that is not scored."""
@@ -117,7 +117,7 @@ def loss_and_gradients(
     probabilities are in its dtype; loss and sums are in float32 at least.
     """
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    fast = _dtype_of_products(hidden)
+    fast = dtype_of_products(hidden)
     total = hidden.new_zeros((), dtype=exact)
     of_hidden = torch.empty_like(hidden) if needed[0] else None
     # The bias is the weight of one more feature. Transposed: the quicker way round for oneDNN.
@@ -170,12 +170,6 @@ def regularization(
         changes = raw[:, 1:] - raw[:, :-1]
         penalty = penalty + beta * _mean_square(changes, real[:, 1:] & real[:, :-1])
     return penalty
-
-
-def _dtype_of_products(values: Tensor) -> torch.dtype:
-    """Return the dtype of autocast, where it is on; else that of `values`."""
-    device = values.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else values.dtype
 
 
 def _cross_entropy_and_slope(

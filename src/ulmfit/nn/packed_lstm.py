@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ulmfit.nn.products import is_for_onednn
+from ulmfit.nn.products import DTYPES, dtype_of_products, is_for_onednn
 
 _LSTM = 2
 """oneDNN's LSTM among PyTorch's kinds of recurrent layers."""
@@ -20,7 +20,8 @@ _LSTM = 2
 
 def can_pack(weight: Tensor) -> bool:
     """Tell whether oneDNN would read with `weight` now, and no gradients are wanted."""
-    return not torch.is_grad_enabled() and is_for_onednn(weight.device, _dtype(weight))
+    is_reading = not torch.is_grad_enabled()
+    return is_reading and is_for_onednn(weight) and dtype_of_products(weight) in DTYPES
 
 
 class PackedLSTM:
@@ -34,7 +35,7 @@ class PackedLSTM:
         Inside autocast they are cast to its dtype, and so will be what is read.
         """
         self._given = weight_ih, weight_hh, bias_ih, bias_hh
-        self._dtype, self._size = _dtype(weight_hh), weight_hh.shape[1]
+        self._dtype, self._size = dtype_of_products(weight_hh), weight_hh.shape[1]
 
     @cached_property
     def _laid_out(self) -> list[Tensor]:
@@ -72,9 +73,3 @@ class PackedLSTM:
             train=False,
         )
         return outputs.transpose(0, 1), (hidden.to(state[0].dtype), cell.to(state[1].dtype))
-
-
-def _dtype(weight: Tensor) -> torch.dtype:
-    """Return the dtype that autocast would give `weight` on a processor."""
-    is_cast = weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
-    return torch.get_autocast_dtype("cpu") if is_cast else weight.dtype

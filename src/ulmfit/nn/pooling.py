@@ -47,17 +47,22 @@ def pool(state: PoolState, outputs: Tensor, lengths: Tensor) -> PoolState:
 
     `lengths` is int64 [batch], each within [0, time]; a row of length 0 stays as it is.
     """
-    if _is_whole(outputs, lengths):
-        return _pool_whole(state, outputs, lengths)
-    outputs = outputs.to(state.total.dtype)
-    time = torch.arange(outputs.shape[1], device=outputs.device)
-    padding = (time >= lengths.unsqueeze(1)).unsqueeze(2)
-    ends = (lengths - 1).clamp(min=0)
-    last = outputs[torch.arange(len(outputs), device=outputs.device), ends]
+    dtype = state.total.dtype
+    if _is_whole(outputs, lengths):  # gone over as they are, not copied
+        last, for_maximum, for_total = outputs[:, -1].to(dtype), outputs, outputs
+    else:
+        outputs = outputs.to(dtype)
+        time = torch.arange(outputs.shape[1], device=outputs.device)
+        padding = (time >= lengths.unsqueeze(1)).unsqueeze(2)
+        ends = (lengths - 1).clamp(min=0)
+        last = outputs[torch.arange(len(outputs), device=outputs.device), ends]
+        last = torch.where((lengths > 0).unsqueeze(1), last, state.last)
+        for_maximum = outputs.masked_fill(padding, -torch.inf)
+        for_total = outputs.masked_fill(padding, 0.0)
     return PoolState(
-        last=torch.where((lengths > 0).unsqueeze(1), last, state.last),
-        maximum=torch.maximum(state.maximum, outputs.masked_fill(padding, -torch.inf).amax(1)),
-        total=state.total + outputs.masked_fill(padding, 0.0).sum(1),
+        last=last,
+        maximum=torch.maximum(state.maximum, for_maximum.amax(1).to(dtype)),
+        total=state.total + for_total.sum(1, dtype=dtype),
         count=state.count + lengths,
     )
 
@@ -66,17 +71,6 @@ def _is_whole(outputs: Tensor, lengths: Tensor) -> bool:
     """Tell whether nothing is padded, where that is known at once and no gradients are wanted."""
     is_quick = outputs.device.type == "cpu" and not outputs.requires_grad
     return is_quick and bool((lengths == outputs.shape[1]).all())
-
-
-def _pool_whole(state: PoolState, outputs: Tensor, lengths: Tensor) -> PoolState:
-    """`pool` where nothing is padded: the outputs are gone over as they are, and are not copied."""
-    dtype = state.total.dtype
-    return PoolState(
-        last=outputs[:, -1].to(dtype),
-        maximum=torch.maximum(state.maximum, outputs.amax(1).to(dtype)),
-        total=state.total + outputs.sum(1, dtype=dtype),
-        count=state.count + lengths,
-    )
 
 
 def grow(state: PoolState, batch: int) -> PoolState:

@@ -34,7 +34,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
     """
-    if is_for_onednn(inputs.device, inputs.dtype):
+    if is_for_onednn(inputs):
         return _by_onednn(inputs, weight, bias)
     return F.linear(inputs, weight, bias)
 
@@ -46,16 +46,22 @@ def prepared_linear(
 
     The matrix is laid out once, not at each product: with few rows that is half of the time.
     """
-    if not is_for_onednn(weight.device, weight.dtype):
+    if not is_for_onednn(weight):
         return lambda inputs: F.linear(inputs, weight, bias)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
     return lambda inputs: _by_onednn(inputs, laid_out, bias)
 
 
-def is_for_onednn(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN is to multiply what is there, of that dtype."""
+def dtype_of_products(values: Tensor) -> torch.dtype:
+    """Return the dtype of autocast, where it is on; else that of `values`."""
+    device = values.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else values.dtype
+
+
+def is_for_onednn(values: Tensor) -> bool:
+    """Tell whether oneDNN is to multiply what is where `values` are, of their dtype."""
     switched_on = HAS_ONEDNN and bool(torch.backends.mkldnn.enabled)
-    return switched_on and device.type == "cpu" and dtype in DTYPES
+    return switched_on and values.device.type == "cpu" and values.dtype in DTYPES
 
 
 def _by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
