@@ -33,7 +33,7 @@ def xz(text: bytes) -> dict[str, float]:
 
 def language_model(name: str, test: Path) -> dict[str, dict[str, float]]:
     """Return what `ulmfit evaluate` measures, by direction."""
-    from ulmfit.config.stages import EvaluateConfig
+    from ulmfit.config.questions import EvaluateConfig
     from ulmfit.stages.evaluate import evaluate
 
     with NamedTemporaryFile(suffix=".json") as output:

@@ -22,7 +22,7 @@ from environments import selenium_environment
 from sklearn import metrics
 from workers import spread
 
-from ulmfit.config.stages import ReportConfig
+from ulmfit.config.questions import ReportConfig
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.report import report
 

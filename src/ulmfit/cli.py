@@ -11,8 +11,8 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from ulmfit import __doc__ as about
@@ -20,29 +20,29 @@ from ulmfit import __version__
 from ulmfit.errors import ConfigError, UlmfitError
 
 COMMANDS = {
-    "tokenizer": ("TokenizerStageConfig", "ulmfit.stages.tokenizer", "train_tokenizer"),
-    "pretrain": ("PretrainConfig", "ulmfit.stages.pretrain", "pretrain"),
-    "transfer": ("TransferConfig", "ulmfit.stages.transfer", "transfer"),
-    "finetune": ("FinetuneConfig", "ulmfit.stages.finetune", "finetune"),
-    "find-lr": ("FindRateConfig", "ulmfit.stages.find_rate", "find_rate"),
-    "profile": ("ProfileConfig", "ulmfit.stages.profile", "profile_training"),
-    "bench": ("BenchConfig", "ulmfit.stages.bench", "bench"),
-    "train": ("TrainConfig", "ulmfit.stages.train", "train"),
-    "join": ("JoinConfig", "ulmfit.stages.join", "join"),
-    "calibrate": ("CalibrateConfig", "ulmfit.stages.calibrate", "calibrate"),
-    "evaluate": ("EvaluateConfig", "ulmfit.stages.evaluate", "evaluate"),
-    "report": ("ReportConfig", "ulmfit.stages.report", "report"),
-    "predict": ("PredictConfig", "ulmfit.stages.predict", "predict"),
-    "explain": ("ExplainConfig", "ulmfit.stages.explain", "explain"),
-    "visualize": ("VisualizeConfig", "ulmfit.stages.visualize", "visualize"),
-    "generate": ("GenerateConfig", "ulmfit.stages.generate", "generate"),
-    "convert": ("ConvertConfig", "ulmfit.interop.convert", "convert"),
-    "curves": ("CurvesConfig", "ulmfit.stages.curves", "curves"),
-    "inspect": ("InspectConfig", "ulmfit.stages.inspect", "inspect"),
+    "tokenizer": ("stages:TokenizerStageConfig", "ulmfit.stages.tokenizer:train_tokenizer"),
+    "pretrain": ("stages:PretrainConfig", "ulmfit.stages.pretrain:pretrain"),
+    "transfer": ("conversions:TransferConfig", "ulmfit.stages.transfer:transfer"),
+    "finetune": ("stages:FinetuneConfig", "ulmfit.stages.finetune:finetune"),
+    "find-lr": ("trials:FindRateConfig", "ulmfit.stages.find_rate:find_rate"),
+    "profile": ("trials:ProfileConfig", "ulmfit.stages.profile:profile_training"),
+    "bench": ("trials:BenchConfig", "ulmfit.stages.bench:bench"),
+    "train": ("stages:TrainConfig", "ulmfit.stages.train:train"),
+    "join": ("conversions:JoinConfig", "ulmfit.stages.join:join"),
+    "calibrate": ("conversions:CalibrateConfig", "ulmfit.stages.calibrate:calibrate"),
+    "evaluate": ("questions:EvaluateConfig", "ulmfit.stages.evaluate:evaluate"),
+    "report": ("questions:ReportConfig", "ulmfit.stages.report:report"),
+    "predict": ("questions:PredictConfig", "ulmfit.stages.predict:predict"),
+    "explain": ("questions:ExplainConfig", "ulmfit.stages.explain:explain"),
+    "visualize": ("questions:VisualizeConfig", "ulmfit.stages.visualize:visualize"),
+    "generate": ("questions:GenerateConfig", "ulmfit.stages.generate:generate"),
+    "convert": ("conversions:ConvertConfig", "ulmfit.interop.convert:convert"),
+    "curves": ("questions:CurvesConfig", "ulmfit.stages.curves:curves"),
+    "inspect": ("questions:InspectConfig", "ulmfit.stages.inspect:inspect"),
 }
-"""Settings of each command, and the module and function that carry it out.
+"""Settings of each command, a class below `config`, and the function that carries it out.
 
-The module, and PyTorch with it, is imported when the command runs, not before.
+Its module, and PyTorch with it, is imported when the command runs, not before.
 """
 
 SPINS = "1000"
@@ -91,11 +91,10 @@ def _run(arguments: list[str]) -> None:
     from ulmfit.arguments import parse_arguments
     from ulmfit.text.printable import printable
 
-    _, module, function = COMMANDS[command]
     config, quiet = parse_arguments(settings_of(command), command, rest)
     _share_cores()
     try:
-        result = getattr(import_module(module), function)(config, quiet=quiet)
+        result = resolve_name(COMMANDS[command][1])(config, quiet=quiet)
     except ModuleNotFoundError as error:
         if error.name in (None, "ulmfit") or "." in str(error.name):
             raise  # a bug: a package that is not there is named at its top
@@ -127,7 +126,7 @@ def _can_go_on(config: Any) -> bool:
 
 def settings_of(command: str) -> Any:
     """Return the class of the settings of a command."""
-    return getattr(import_module("ulmfit.config.stages"), COMMANDS[command][0])
+    return resolve_name(f"ulmfit.config.{COMMANDS[command][0]}")
 
 
 def overview() -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ulmfit import LanguageModel, TextClassifier
-from ulmfit.config.stages import ConvertConfig
+from ulmfit.config.conversions import ConvertConfig
 from ulmfit.errors import ArtefactError
 from ulmfit.interop.convert import convert
 from ulmfit.interop.export import export_fastai

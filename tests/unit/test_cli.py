@@ -13,8 +13,9 @@ import pytest
 
 from ulmfit import __version__, cli
 from ulmfit.cli import COMMANDS, main, settings_of
+from ulmfit.config.questions import GenerateConfig, PredictConfig
 from ulmfit.config.settings import descriptions
-from ulmfit.config.stages import GenerateConfig, PredictConfig, TrainConfig
+from ulmfit.config.stages import TrainConfig
 from ulmfit.errors import (
     ArtefactError,
     BusyError,
@@ -64,8 +65,8 @@ def install(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
     module = ModuleType("stand_in")
     module.stage = stage  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "stand_in", module)
-    for name, (config, _, _) in COMMANDS.items():
-        monkeypatch.setitem(COMMANDS, name, (config, "stand_in", "stage"))
+    for name, (config, _) in COMMANDS.items():
+        monkeypatch.setitem(COMMANDS, name, (config, "stand_in:stage"))
 
 
 def raising(error: BaseException) -> Stage:
@@ -528,7 +529,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         "import sys; from types import ModuleType; from ulmfit import cli\n"
         "module = sys.modules['stand_in'] = ModuleType('stand_in')\n"
         "module.stage = lambda config, quiet: '한국어\\n' * 1_000_000\n"
-        "cli.COMMANDS['predict'] = ('PredictConfig', 'stand_in', 'stage')\n"
+        "cli.COMMANDS['predict'] = ('questions:PredictConfig', 'stand_in:stage')\n"
         "sys.exit(cli.main(['predict', '--model', 'm']))\n"
     )
     process = subprocess.Popen(

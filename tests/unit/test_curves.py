@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ulmfit.config.stages import CurvesConfig
+from ulmfit.config.questions import CurvesConfig
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.stages.curves import Curve, curves, draw_run, read_log
 from ulmfit.training.log import RunLog

@@ -18,8 +18,8 @@ import torch
 
 from ulmfit.cli import main
 from ulmfit.config.artefact import Member, OnnxPrecision, Storage, Task
+from ulmfit.config.conversions import ConvertConfig, JoinConfig
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
-from ulmfit.config.stages import ConvertConfig, JoinConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError, ConfigError

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ulmfit import __version__
+from ulmfit.config.conversions import CalibrateConfig
 from ulmfit.config.data import ValidationConfig
-from ulmfit.config.stages import CalibrateConfig, FinetuneConfig, PretrainConfig, TrainConfig
+from ulmfit.config.stages import FinetuneConfig, PretrainConfig, TrainConfig
 from ulmfit.data.token_store import TokenStore
 from ulmfit.stages.record import describe_machine, describe_store, run_record
 

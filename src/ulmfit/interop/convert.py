@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Task
+from ulmfit.config.conversions import ConvertConfig
 from ulmfit.config.model import Direction
-from ulmfit.config.stages import ConvertConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.archives import is_archive, unpack

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ulmfit.config.model import CLASSIFIER_DROPOUT, ClassifierHeadConfig, EncoderConfig
-from ulmfit.config.stages import BenchConfig
+from ulmfit.config.trials import BenchConfig
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.models.reading import encode_documents
 from ulmfit.nn.operations import decoder_operations, encoder_operations

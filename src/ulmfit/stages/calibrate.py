@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit.config.stages import CalibrateConfig, CalibrationConfig
+from ulmfit.config.conversions import CalibrateConfig
+from ulmfit.config.stages import CalibrationConfig
 from ulmfit.data.answers import tempered
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import targets_of

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ulmfit.config.stages import CurvesConfig
+from ulmfit.config.questions import CurvesConfig
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.stages.output_file import named_output, whole_file
 

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 
 from ulmfit import __version__
 from ulmfit.config.artefact import Task
+from ulmfit.config.questions import EvaluateConfig
 from ulmfit.config.settings import to_dict
-from ulmfit.config.stages import EvaluateConfig
 from ulmfit.data.sources import read_documents
 from ulmfit.data.targets import Targets, targets_of
 from ulmfit.data.token_store import open_or_build

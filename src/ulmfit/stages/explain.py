@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from ulmfit.config.stages import ExplainConfig
+from ulmfit.config.questions import ExplainConfig
 from ulmfit.data.sources import read_documents
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.explain.explanation import Explanation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TextIO
 
-from ulmfit.config.stages import FindRateConfig
+from ulmfit.config.trials import FindRateConfig
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.stages.curves import check_picture
 from ulmfit.stages.output_file import whole_file

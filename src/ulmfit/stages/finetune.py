@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ulmfit.config.conversions import TransferConfig
 from ulmfit.config.stages import (
     FinetuneConfig,
     FromPretrainedConfig,
     LanguageModelTrainingConfig,
-    TransferConfig,
     directions_of,
 )
 from ulmfit.data.sources import read_many

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ulmfit.config.stages import GenerateConfig
+from ulmfit.config.questions import GenerateConfig
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.stages.warning import warn_of
 from ulmfit.text.unicode import UnicodeCheck

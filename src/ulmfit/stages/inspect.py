@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import safe_open
 
 from ulmfit.config.artefact import ArtefactConfig
-from ulmfit.config.stages import InspectConfig
+from ulmfit.config.questions import InspectConfig
 from ulmfit.models.card import describe_task, is_number, stored_as
 from ulmfit.models.folder import CARD, CONFIG, WEIGHTS, read_config, resolve
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ulmfit.config.artefact import ArtefactConfig, Member, Task
-from ulmfit.config.stages import JoinConfig
+from ulmfit.config.conversions import JoinConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.folder import check_replaceable, read_config, resolve
 from ulmfit.models.saving import save_model

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ulmfit.config.artefact import Task
 from ulmfit.config.data import ReadingConfig
-from ulmfit.config.stages import PredictConfig
+from ulmfit.config.questions import PredictConfig
 from ulmfit.data.answers import decisions
 from ulmfit.data.files import checked, codec_of, faults
 from ulmfit.data.sources import Document, read_documents

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ulmfit.config.stages import ProfileConfig
 from ulmfit.config.training import TrainingConfig
+from ulmfit.config.trials import ProfileConfig
 from ulmfit.nn.operations import decoder_operations, encoder_operations
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine

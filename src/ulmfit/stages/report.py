@@ -11,8 +11,8 @@ from typing import Any
 
 from ulmfit import __version__
 from ulmfit.config.artefact import Task
+from ulmfit.config.questions import ReportConfig
 from ulmfit.config.settings import to_dict
-from ulmfit.config.stages import ReportConfig
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.targets import targets_of
 from ulmfit.errors import ConfigError, DataError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from ulmfit.config.stages import TransferConfig, directions_of
+from ulmfit.config.conversions import TransferConfig
+from ulmfit.config.stages import directions_of
 from ulmfit.data.sources import read_many
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.vocabulary import coverage, known_as, with_vocabulary

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ulmfit.config.stages import TrainConfig, TrialConfig
+from ulmfit.config.stages import TrainConfig
+from ulmfit.config.trials import TrialConfig
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.stages.classification import ClassificationTask
 from ulmfit.stages.classifier_training import ClassifierTraining, LabelledData

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from ulmfit.config.artefact import Member
-from ulmfit.config.stages import VisualizeConfig
+from ulmfit.config.questions import VisualizeConfig
 from ulmfit.data.sources import read_documents
 from ulmfit.errors import ArtefactError
 from ulmfit.explain import layers
