@@ -66,7 +66,7 @@ def test_an_encoder_is_the_same_to_the_bit(
         return (found, *(values for layer in state for values in layer))
 
     packed = outputs()
-    monkeypatch.setattr(awd_lstm, "can_pack", lambda weight: False)
+    monkeypatch.setattr(awd_lstm, "can_pack", lambda *weights: False)
     torch.testing.assert_close(packed, outputs(), rtol=0, atol=0)
     assert packed[0].dtype == getattr(torch, precision)
     assert {values.dtype for values in packed[1:]} == {torch.float32}
@@ -75,13 +75,18 @@ def test_an_encoder_is_the_same_to_the_bit(
 @pytest.mark.filterwarnings("ignore:TF32")
 def test_only_what_onednn_reads_without_gradients_is_packed() -> None:
     weight = torch.zeros(4, 1)
-    assert not can_pack(weight)
+    assert can_pack(weight) == HAS_ONEDNN
     with torch.no_grad():
         assert can_pack(weight) == HAS_ONEDNN
         assert not can_pack(weight.double())
         assert not can_pack(weight.to("meta"))
+        assert not can_pack(weight, weight.double())
         with torch.backends.mkldnn.flags(enabled=False):
             assert not can_pack(weight)
+    learns = weight.clone().requires_grad_()
+    assert not can_pack(weight, learns)
+    with torch.no_grad():
+        assert can_pack(weight, learns) == HAS_ONEDNN
 
 
 def test_gradients_flow_through_what_is_prepared_with_them() -> None:
@@ -89,3 +94,33 @@ def test_gradients_flow_through_what_is_prepared_with_them() -> None:
     outputs, _ = layer.prepare()(torch.randn(2, 5, 3), state_of(2, 4))
     torch.autograd.backward(outputs.sum())
     assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+def frozen_layer(features: int, size: int) -> LSTMLayer:
+    layer = LSTMLayer(features, size)
+    return layer.requires_grad_(False)
+
+
+@needs_onednn
+def test_a_frozen_layer_is_read_without_gradients(precision: Precision) -> None:
+    torch.manual_seed(0)
+    layer, inputs, state = frozen_layer(24, 48), torch.randn(5, 20, 24), state_of(5, 48)
+    mask = torch.rand_like(layer.weight_hh)
+    with autocast(precision, CPU):
+        found = layer.prepare(mask)(inputs, state)
+        with torch.no_grad():
+            expected = layer(inputs, state, layer.weight_hh * mask)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert not found[0].requires_grad
+
+
+@pytest.mark.parametrize("wanted", ["inputs", "hidden", "cell"])
+def test_gradients_flow_through_a_frozen_layer(wanted: str) -> None:
+    torch.manual_seed(0)
+    layer, inputs, (hidden, cell) = frozen_layer(3, 4), torch.randn(2, 5, 3), state_of(2, 4)
+    values = {"inputs": inputs, "hidden": hidden, "cell": cell}[wanted].requires_grad_()
+    (found,) = torch.autograd.grad(layer.prepare()(inputs, (hidden, cell))[0].sum(), values)
+    outputs, _ = layer(inputs, (hidden, cell), layer.weight_hh)
+    (expected,) = torch.autograd.grad(outputs.sum(), values)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert expected.abs().sum() > 0

@@ -123,9 +123,21 @@ class LSTMLayer(nn.Module):
         Made without gradients, it gives none.
         """
         recurrent = apply_mask(self.weight_hh, mask)
-        if can_pack(recurrent):
-            return PackedLSTM(self.weight_ih, recurrent, self.bias_ih, self.bias_hh)
-        return partial(self, recurrent=recurrent)
+        weights = self.weight_ih, recurrent, self.bias_ih, self.bias_hh
+        if not can_pack(*weights):
+            return partial(self, recurrent=recurrent)
+        packed = PackedLSTM(*weights)
+        if not torch.is_grad_enabled():
+            return packed
+        return partial(self._read_frozen, recurrent=recurrent, packed=packed)
+
+    def _read_frozen(
+        self, inputs: Tensor, state: LSTMState, recurrent: Tensor, packed: PackedLSTM
+    ) -> tuple[Tensor, LSTMState]:
+        """Read as `packed`, unless gradients of what is read are wanted."""
+        if any(values.requires_grad for values in (inputs, *state)):
+            return self(inputs, state, recurrent)  # type: ignore[no-any-return]
+        return packed(inputs, state)
 
     def _is_wide_here(self, inputs: Tensor, recurrent: Tensor) -> bool:
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""

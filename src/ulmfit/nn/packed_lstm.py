@@ -2,7 +2,8 @@
 
 `torch.lstm` lays them out anew at each call: for a few tokens of one text, as in writing a text
 token by token, that takes longer than reading them. The kernel is the same, and so is each bit of
-the result.
+the result. With gradients on, `torch.lstm` takes a slower kernel, which keeps what they need; a
+frozen layer needs none.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ _LSTM = 2
 """oneDNN's LSTM among PyTorch's kinds of recurrent layers."""
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Tell whether oneDNN would read with `weight` now, and no gradients are wanted."""
-    is_reading = not torch.is_grad_enabled()
-    return is_reading and is_for_onednn(weight) and dtype_of_products(weight) in DTYPES
+def can_pack(*weights: Tensor) -> bool:
+    """Tell whether oneDNN would read with `weights` now, and none of them wants gradients."""
+    learn = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+    return not learn and all(
+        is_for_onednn(weight) and dtype_of_products(weight) in DTYPES for weight in weights
+    )
 
 
 class PackedLSTM:
@@ -46,6 +49,7 @@ class PackedLSTM:
         )
         return [*matrices, *matrices_and_biases[2:]]
 
+    @torch.no_grad()
     def __call__(
         self, inputs: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
