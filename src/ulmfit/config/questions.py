@@ -99,8 +99,9 @@ class PredictConfig:
     """`auto`, `cpu`, `cuda`, `mps`."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the products. `bfloat16` is 1.5 to 1.9 times as fast where the processor has
-    it; probabilities then differ by a thousandth, and now and then by two hundredths."""
+    """Arithmetic of the products. `bfloat16` is 1.5 to 1.9 times as fast on a processor that
+    multiplies faster in it, which `auto` tries; probabilities then differ by a thousandth, and now
+    and then by two hundredths."""
 
 
 @settings
