@@ -24,6 +24,10 @@ INVERSE_REGULARIZATION = 30.0
 """Logistic regression's C. Words counted once a document weigh little beside the penalty, and
 C = 1 loses several points with few labels."""
 
+MOST_WEIGHTS = 20_000_000
+"""Of the linear model: where labels are many, the commonest of what is counted alone. The optimiser
+holds twenty times as many numbers."""
+
 
 class TfidfModel:
     """A classifier without a language model; one core, no random draw.
@@ -48,7 +52,9 @@ class TfidfModel:
         elif task.kind == "number":
             linear = Ridge(alpha=1 / INVERSE_REGULARIZATION)
         counted = CHARACTERS if characters else WORDS
-        self.model: Any = make_pipeline(TfidfVectorizer(**counted, sublinear_tf=True), linear)
+        most = MOST_WEIGHTS // task.outputs
+        vectorizer = TfidfVectorizer(**counted, sublinear_tf=True, max_features=most)
+        self.model: Any = make_pipeline(vectorizer, linear)
 
     def fit(self, texts: Iterable[Text], truth: Targets) -> TfidfModel:
         """Learn from texts and what is true of them (`data.targets`).
