@@ -123,21 +123,12 @@ class LSTMLayer(nn.Module):
         Made without gradients, it gives none.
         """
         recurrent = apply_mask(self.weight_hh, mask)
+        plain: LayerPass = partial(self, recurrent=recurrent)
         weights = self.weight_ih, recurrent, self.bias_ih, self.bias_hh
         if not can_pack(*weights):
-            return partial(self, recurrent=recurrent)
+            return plain
         packed = PackedLSTM(*weights)
-        if not torch.is_grad_enabled():
-            return packed
-        return partial(self._read_frozen, recurrent=recurrent, packed=packed)
-
-    def _read_frozen(
-        self, inputs: Tensor, state: LSTMState, recurrent: Tensor, packed: PackedLSTM
-    ) -> tuple[Tensor, LSTMState]:
-        """Read as `packed`, unless gradients of what is read are wanted."""
-        if any(values.requires_grad for values in (inputs, *state)):
-            return self(inputs, state, recurrent)  # type: ignore[no-any-return]
-        return packed(inputs, state)
+        return partial(_read_frozen, plain, packed) if torch.is_grad_enabled() else packed
 
     def _is_wide_here(self, inputs: Tensor, recurrent: Tensor) -> bool:
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
@@ -254,6 +245,14 @@ def grow(state: State, batch_size: int) -> State:
         return F.pad(values, (0, 0, 0, batch_size - values.shape[0]))
 
     return tuple((padded(hidden), padded(cell)) for hidden, cell in state)
+
+
+def _read_frozen(
+    plain: LayerPass, packed: LayerPass, inputs: Tensor, state: LSTMState
+) -> tuple[Tensor, LSTMState]:
+    """Read with what gives no gradients, `packed`, unless some are wanted of what is read."""
+    wanted = any(values.requires_grad for values in (inputs, *state))
+    return (plain if wanted else packed)(inputs, state)
 
 
 def _in_one_block(weights: Sequence[Tensor]) -> list[Tensor]:
