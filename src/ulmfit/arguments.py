@@ -78,8 +78,10 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
     quiet = given.pop("quiet", False)
     check_part(cls, given, command)
     values: dict[str, Any] = {}
+    passed_over: set[str] = getattr(cls, "passed_over", set)()
     for path in paths:
-        in_file = read_values(path)
+        found = read_values(path)
+        in_file = {name: value for name, value in found.items() if name not in passed_over}
         check_part(cls, in_file, path)
         values = overlaid(cls, values, in_file)
     values = overlaid(cls, values, given)

@@ -53,6 +53,24 @@ def test_what_takes_long_is_told_with_the_setting_that_changes_it(
     assert "sampled-words" not in capsys.readouterr().out
 
 
+def test_a_file_for_a_training_is_taken_as_it_is(
+    reviews: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text(
+        f'data = "{reviews}"\npretrained = "{tiny_model}"\ndirections = "both"\n'
+        "[self_training]\nrounds = 1\n[validation]\nfraction = 0.25\n"
+    )
+    command = ["--config", str(file), "--config", "few-labels", *SMALL]
+    assert main(["profile", *command]) == 0
+    told = capsys.readouterr().out  # the recipe holds nothing out, and freezes nothing
+    assert "classifier, an evaluation: 0.00 s" in told and "classifier, 1 group " not in told
+    assert main(["find-lr", *command, "--steps", "20"]) == 0
+    file.write_text("[self_trainings]\nrounds = 1\n")
+    assert main(["profile", *command]) == 2
+    assert "unknown setting 'self_trainings'" in capsys.readouterr().err
+
+
 def test_wrong_names_are_refused(
     reviews: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

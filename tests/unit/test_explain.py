@@ -356,7 +356,11 @@ def test_every_member_is_told_how_it_read(tokenizer: Tokenizer) -> None:
     (forward, _) = model.members
     again = ClassifierMember(replace(forward.member, prefix="forward_2"), forward.network)
     model.members.append(again)
-    assert list(explain(model, TEXTS[0]).running) == ["forward", "backward", "forward_2"]
+    found = explain(model, TEXTS[0])
+    assert list(found.running) == ["forward", "backward", "forward_2"]
+    page = html_page(found)
+    assert "as the forward_2 member reads, from the first word on" in page
+    assert "as the backward member reads, from the last word back" in page
 
 
 def test_labels_are_those_asked_for(tokenizer: Tokenizer) -> None:

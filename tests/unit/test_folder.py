@@ -172,6 +172,14 @@ def test_an_unknown_setting_is_refused(model: Path) -> None:
         read_config(model)
 
 
+@pytest.mark.parametrize("prefix", ["<b>", "../forward", "forward_", "sideways", ""])
+def test_a_member_is_named_by_its_direction(model: Path, prefix: str) -> None:
+    members = [{"direction": "forward", "prefix": prefix}]
+    rewrite_config(model, lambda values: values.update(members=members))
+    with pytest.raises(ArtefactError, match=r"config\.json: setting 'members.0.prefix': found "):
+        read_config(model)
+
+
 @pytest.mark.parametrize("name", ["../outside.json", "sub/file"])
 def test_recorded_files_are_in_the_folder(model: Path, name: str) -> None:
     record = {"bytes": 0, "sha256": ""}

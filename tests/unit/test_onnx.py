@@ -169,9 +169,9 @@ def test_reading_in_pieces_is_reading_at_once(cuts: list[int]) -> None:
         values = dict(zip(names, session.run(None, {**given, **state}), strict=True))
         state = {name: values[name + AFTER] for name in state}
     documents = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-    read = in_order(documents, Member(direction="forward", prefix=""))
+    read = in_order(documents, Member(direction="forward", prefix="forward"))
     forward = TextClassifier(
-        [ClassifierMember(Member(direction="forward", prefix="x"), member.network)],
+        [ClassifierMember(Member(direction="forward", prefix="forward"), member.network)],
         model.tokenizer, Task(labels=SINGLE.labels), head=HEAD, bptt=BPTT,
     )  # fmt: skip
     np.testing.assert_allclose(values["answers"], forward.answers_of(read), atol=1e-5, rtol=0)
@@ -448,15 +448,21 @@ def test_a_graph_of_other_outputs_is_named(converted: Convert, tmp_path: Path) -
         OnnxClassifier.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("prefix", ["elsewhere", "../model/other"])
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("forward_9", r"no valid record of the file 'forward_9\.onnx'"),
+        ("../model/other", r"'members\.0\.prefix': found '\.\./model/other'"),
+    ],
+)
 def test_a_graph_that_is_not_on_record_is_refused(
-    converted: Convert, tmp_path: Path, prefix: str
+    converted: Convert, tmp_path: Path, prefix: str, message: str
 ) -> None:
     converted(made(SINGLE))
     graph = (tmp_path / "onnx" / "forward.onnx").read_bytes()
     (tmp_path / "onnx" / f"{prefix}.onnx").write_bytes(graph)
     edit(tmp_path / "onnx", prefix=prefix)
-    with pytest.raises(ArtefactError, match=f"no valid record of the file '{prefix}.onnx'"):
+    with pytest.raises(ArtefactError, match=message):
         OnnxClassifier.from_pretrained(tmp_path / "onnx")
 
 

@@ -67,6 +67,17 @@ def test_with_every_document_once_the_measures_are_the_scores(kind: TaskKind) ->
     )
 
 
+@pytest.mark.parametrize("constant", [0.1, 3.3, 1e9 + 0.1])
+def test_a_constant_number_has_no_r2(constant: float) -> None:
+    task, answers = Task(kind="number", range=(0.0, 2e9)), np.linspace(0, 5, 11)
+    truth = np.array([constant] * 11)
+    found = intervals(task, truth, answers, (answers - truth) ** 2)
+    assert np.isnan(found["r2"]).all()
+    truth[0] += 1  # in some draws alone is there a spread
+    found = intervals(task, truth, answers, (answers - truth) ** 2)
+    assert np.isfinite(found["r2"]).all()
+
+
 @pytest.mark.parametrize("kind", KINDS[:2])
 def test_labels_have_intervals_of_their_own(kind: TaskKind) -> None:
     found, _, _ = observed(kind)

@@ -113,6 +113,12 @@ def test_the_spread_of_one_number_is_none() -> None:
     assert np.isnan(scores.results()["r2"])
 
 
+def test_a_constant_has_no_spread_though_it_be_rounded() -> None:
+    scores = scores_for(Task(kind="number", range=(0, 6)))
+    scores.add(np.full(11, 0.1), np.linspace(0.0, 0.4, 11)[:, None])
+    assert np.isnan(scores.results()["r2"])
+
+
 def test_bins_of_reliability() -> None:
     reliability = Reliability()
     assert np.isnan(reliability.error) and reliability.bins() == []

@@ -79,7 +79,7 @@ def member(
     seed: int = 0,
 ) -> ClassifierMember:
     described = Member(
-        direction=direction, prefix=f"{direction}{seed}", weight=weight, begin_mark=begin_mark
+        direction=direction, prefix=f"{direction}_{seed}", weight=weight, begin_mark=begin_mark
     )
     return ClassifierMember(described, network(tokenizer, seed))
 
@@ -203,7 +203,7 @@ def test_members_are_averaged_by_their_weights(model: TextClassifier, alone: np.
 @pytest.mark.parametrize("begin_mark", ["first", "last"])
 def test_a_backward_member_reads_from_the_end(tokenizer: Tokenizer, begin_mark: BeginMark) -> None:
     ids = tokenizer.encode("to learn here")
-    backward = Member(direction="backward", prefix="", begin_mark=begin_mark)
+    backward = Member(direction="backward", prefix="backward", begin_mark=begin_mark)
     expected = ids[::-1] if begin_mark == "last" else np.array([ids[0], *ids[:0:-1]])
     np.testing.assert_array_equal(in_order([ids], backward)[0], expected)
     forward = in_order([ids], replace(backward, direction="forward"))
@@ -370,7 +370,7 @@ def test_smaller_storage_stays_near(
     tokenizer: Tokenizer, tmp_path: Path, storage: Any, bound: float
 ) -> None:
     model = TextClassifier(
-        [ClassifierMember(Member(direction="forward", prefix="f"), network(tokenizer, 0))],
+        [ClassifierMember(Member(direction="forward", prefix="forward"), network(tokenizer, 0))],
         tokenizer,
         Task(labels=LABELS),
         head=HEAD,

@@ -38,9 +38,9 @@ class Member:
     direction: Direction
     """Which way it reads."""
 
-    prefix: str
-    """Its tensors' names in `model.safetensors` begin with this and a dot; in ONNX, its file is
-    named so."""
+    prefix: Annotated[str, Field(pattern=r"^(forward|backward)(_[0-9]+)?$")]
+    """Its direction, and `_2` and so on of further ones. Its tensors' names in `model.safetensors`
+    begin with this and a dot; in ONNX, its file is named so."""
 
     weight: Annotated[float, Field(gt=0.0)] = 1.0
     """Its share when the members' probabilities are averaged."""

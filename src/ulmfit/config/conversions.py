@@ -127,7 +127,7 @@ class ConvertConfig:
     `onnx`."""
 
     precision: OnnxPrecision = "float32"
-    """With `onnx`: arithmetic of the LSTMs. `int8`: products of whole numbers, 2.3 to 3 times as
+    """With `onnx`: arithmetic of the LSTMs. `int8`: products of whole numbers, 2 to 4 times as
     fast as PyTorch in float32; probabilities differ by five thousandths, in 5,000 reviews by five
     hundredths at most. In a batch they move with the texts beside them and the number of cores, in
     300 reviews by two hundredths."""

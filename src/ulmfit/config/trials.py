@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ulmfit.config.data import ReadingConfig
+from ulmfit.config.data import ReadingConfig, ValidationConfig
 from ulmfit.config.model import Direction
 from ulmfit.config.settings import settings
-from ulmfit.config.stages import ClassifierStage, LanguageModelStage, ShapeConfig
+from ulmfit.config.stages import ClassifierStage, LanguageModelStage, ShapeConfig, TrainConfig
 
 
 @settings
@@ -33,11 +33,19 @@ class TrialConfig:
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where text and labels stand in the files."""
 
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Which labelled documents are held out."""
+
     language_model: LanguageModelStage = field(default_factory=LanguageModelStage)
     """Stage 2."""
 
     classifier: ClassifierStage = field(default_factory=ClassifierStage)
     """Stage 3."""
+
+    @classmethod
+    def passed_over(cls) -> set[str]:
+        """Return the settings of `ulmfit train` that a trial has no use for, though files do."""
+        return {each.name for each in fields(TrainConfig)} - {each.name for each in fields(cls)}
 
 
 @settings

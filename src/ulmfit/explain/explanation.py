@@ -77,8 +77,8 @@ class Explanation:
                 for word, row in zip(self.words, self.contributions, strict=True)
             ],
             "running": {
-                direction: [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
-                for direction, rows in self.running.items()
+                name: [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
+                for name, rows in self.running.items()
             },
         }
 

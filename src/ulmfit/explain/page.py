@@ -83,8 +83,8 @@ def _sections(explanation: Explanation) -> Iterator[str]:
         yield f'<p class="note">{escape(_sum(explanation, place))}</p>'
         yield shaded_text(explanation, place)
         yield _strongest_table(explanation, place)
-        for direction, rows in explanation.running.items():
-            yield _running_figure(direction, rows[:, place], explanation, label)
+        for member, rows in explanation.running.items():
+            yield _running_figure(member, rows[:, place], explanation, label)
     yield (
         '<p class="note">Shaded and underlined: what speaks for the label; shaded and dotted: what '
         "speaks against it; the stronger the shade, the more.</p>"
@@ -152,7 +152,7 @@ def _strongest_table(explanation: Explanation, place: int) -> str:
 
 
 def _running_figure(
-    direction: str, values: NDArray[np.float64], explanation: Explanation, label: str
+    member: str, values: NDArray[np.float64], explanation: Explanation, label: str
 ) -> str:
     """Return a line of the answer after each word; the words stand from left to right."""
     if len(values) < 2:
@@ -161,12 +161,13 @@ def _running_figure(
     across = np.linspace(0, 600, len(values))
     up = 100 - 100 * (values - low) / (high - low)
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
-    begins = "from the first word on" if direction == "forward" else "from the last word back"
+    forward = member.startswith("forward")
+    begins = "from the first word on" if forward else "from the last word back"
     return (
         f'<figure><svg viewBox="0 -4 600 108" preserveAspectRatio="none" role="img" '
         f'aria-label="the answer as the text is read"><path d="M0,50H600" stroke="#ccc" '
         f'fill="none"/><polyline points="{points}" fill="none" stroke="rgb({FOR})" '
         f'stroke-width="2" vector-effect="non-scaling-stroke"/></svg><figcaption>{escape(label)} '
-        f"as the {direction} member reads, {begins}: {low:g} at the bottom, {high:g} at the top"
-        "</figcaption></figure>"
+        f"as the {escape(member)} member reads, {begins}: "
+        f"{low:g} at the bottom, {high:g} at the top</figcaption></figure>"
     )

@@ -31,10 +31,7 @@ def intervals(
     for weights in _draws(len(losses), seed):
         for name, values in weighted_measures(task, truth, given, losses, weights).items():
             found.setdefault(name, []).append(values)
-    return {
-        name: tuple(np.nanpercentile(np.concatenate(values), ENDS).tolist())
-        for name, values in found.items()
-    }
+    return {name: _interval(np.concatenate(values)) for name, values in found.items()}
 
 
 def label_intervals(truth: Any, given: Any, seed: int = 0) -> list[Interval]:
@@ -51,6 +48,13 @@ def label_intervals(truth: Any, given: Any, seed: int = 0) -> list[Interval]:
     values = np.concatenate(found)
     values[:, np.isnan(values).all(0)] = 0.0  # a label that is never there and never given
     return [tuple(ends) for ends in np.nanpercentile(values, ENDS, axis=0).T.tolist()]
+
+
+def _interval(values: NDArray[np.float64]) -> Interval:
+    """Return the ends of the draws that have a value; NaN if none has."""
+    known = values[~np.isnan(values)]
+    low, high = np.percentile(known, ENDS).tolist() if len(known) else (np.nan, np.nan)
+    return low, high
 
 
 def _draws(count: int, seed: int) -> Iterator[NDArray[np.float64]]:
@@ -95,10 +99,14 @@ def _of_numbers(
     truth: NDArray[Any], given: NDArray[Any], loss: NDArray[Any], weights: NDArray[Any]
 ) -> dict[str, NDArray[np.float64]]:
     total = weights.sum(1)
-    spread = weights @ truth**2 / total - (weights @ truth / total) ** 2
+    centred = truth - truth.mean()
+    moved = weights @ centred / total
+    spread = weights @ centred**2 / total - moved**2
+    lowest = np.where(weights > 0, truth, np.inf).min(1)
+    highest = np.where(weights > 0, truth, -np.inf).max(1)  # of equal numbers, none may be rounded
     return {
         "loss": loss,
         "root_mean_square_error": np.sqrt(loss),
         "mean_absolute_error": weights @ np.abs(given - truth) / total,
-        "r2": 1 - np.divide(loss, spread, out=np.full_like(loss, np.nan), where=spread > 0),
+        "r2": 1 - np.divide(loss, spread, out=np.full_like(loss, np.nan), where=highest > lowest),
     }

@@ -159,7 +159,7 @@ def _confusions(task: Task, truth: Any, given: Any) -> Contents:
     cells = sorted(
         (
             (int(count), task.labels[row], task.labels[column])
-            for row, column, count in zip(*counts.coords, counts.data, strict=True)
+            for row, column, count in zip(counts.row, counts.col, counts.data, strict=True)
             if row != column and count
         ),
         reverse=True,

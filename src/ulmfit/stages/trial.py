@@ -72,6 +72,7 @@ def trial(config: TrialConfig, quiet: bool) -> Iterator[Trial]:
             pretrained=config.pretrained,
             directions=config.direction,
             reading=config.reading,
+            validation=config.validation,
             language_model=config.language_model,
             classifier=config.classifier,
         )

@@ -158,7 +158,7 @@ class NumberScores:
         truth = np.concatenate(self._truth).astype(np.float64)
         distance = np.concatenate(self._answers) - truth
         loss = float(np.mean(distance**2))
-        spread = float(np.var(truth))
+        spread = float(np.var(truth)) if np.ptp(truth) else 0.0  # a constant's may be rounded
         return {
             "loss": loss,
             "root_mean_square_error": loss**0.5,
