@@ -101,7 +101,7 @@ def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str]
         arguments = [_option(LEADING), *arguments]
     arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
     words = list(_with_values(arguments, options, command))
-    named = [_spelled(word) for word in words]
+    named = [_spelled(word).partition("=")[0] for word in words]
     for option in (name for name, hint in hints.items() if _takes_several(hint)):
         if named.count(option) > 1:  # of which tyro would keep the last one alone
             raise ConfigError(f"{command}: {option} is given twice; give all its values behind one")

@@ -212,10 +212,11 @@ def test_either_type_of_a_setting_of_two(calls: list[tuple[Any, bool]]) -> None:
     assert calls[0][0].classifier.gradient_chunks == "auto"
 
 
+@pytest.mark.parametrize("between", [" ", "="])
 def test_values_of_one_option_stand_together(
-    capsys: pytest.CaptureFixture[str], calls: list[tuple[Any, bool]]
+    capsys: pytest.CaptureFixture[str], calls: list[tuple[Any, bool]], between: str
 ) -> None:
-    twice = ["--unlabelled", "a.txt", "--unlabelled", "b.txt"]
+    twice = [word for text in "ab" for word in f"--unlabelled{between}{text}.txt".split()]
     code, message = error_of(capsys, "train", *GIVEN["train"], *twice)
     assert code == 2
     assert message == "train: --unlabelled is given twice; give all its values behind one"

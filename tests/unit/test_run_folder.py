@@ -75,6 +75,31 @@ def test_a_run_that_is_done_leaves_its_log(tmp_path: Path) -> None:
     assert json.loads(log)["event"] == "finished"
 
 
+@pytest.mark.parametrize("taken", ["model.log.jsonl", "model.curves.png"])
+def test_what_follows_the_artefact_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    (tmp_path / taken / "mine").mkdir(parents=True)
+    with RunFolder(config(tmp_path)) as run:
+        run.log.write("step", part="language_model.forward", batch=1, loss=2.0)
+        run.close()
+    assert f"warning: {tmp_path}/model.log.jsonl and its picture" in capsys.readouterr().err
+    assert "model.run" not in names(tmp_path)
+
+
+def test_a_line_of_the_log_that_was_not_written_whole_goes(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), RunFolder(config(tmp_path), quiet=True) as run:
+        run.log.write("step", batch=1)
+        run.checkpoint("forward").write_bytes(b"...")
+        with (run.path / "log.jsonl").open("a") as log:
+            log.write('{"event": "st')
+        raise KeyboardInterrupt
+    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        run.log.write("step", batch=2)
+        lines = (run.path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["batch"] for line in lines] == [1, 2]
+
+
 def test_a_run_that_fails_before_anything_is_worth_keeping_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"), RunFolder(config(tmp_path), quiet=True):
         raise DataError("no such file")
@@ -98,11 +123,16 @@ def test_what_an_interrupted_run_made_first_is_kept(tmp_path: Path, name: str) -
         (run.path / name).write_text("...")
         raise DataError("too little text")
     assert names(tmp_path) == set()
-    with pytest.raises(KeyboardInterrupt), RunFolder(config(tmp_path), quiet=True) as run:
-        (run.path / name).write_text("...")
-        raise KeyboardInterrupt
-    with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
-        assert (run.path / name).read_text() == "..."
+    for stopped in (KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")):
+        settings = config(tmp_path, overwrite=True)
+        with (
+            pytest.raises((KeyboardInterrupt, ArtefactError)),
+            RunFolder(settings, quiet=True) as run,
+        ):
+            (run.path / name).write_text("...")
+            raise stopped
+        with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+            assert (run.path / name).read_text() == "..."
 
 
 def test_finished_parts_are_kept_and_their_checkpoints_go(tmp_path: Path) -> None:
@@ -318,6 +348,16 @@ def test_a_run_killed_after_its_artefact_was_written_is_finished_by_resume(tmp_p
         assert run.may_replace()
         run.remove()
     assert names(tmp_path) == {"model"}
+
+
+def test_an_artefact_that_came_during_the_run_is_not_replaced_by_resume(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError), RunFolder(config(tmp_path), quiet=True) as run:
+        run.finish("forward", WEIGHTS, {})
+        put_artefact(tmp_path / "model", "another")
+        run.may_replace()
+    with pytest.raises(ArtefactError, match="exists already"):
+        RunFolder(config(tmp_path, resume=True), quiet=True).__enter__()
+    assert label(tmp_path / "model") == "another"
 
 
 def test_another_artefact_that_stands_there_is_not_replaced_by_resume(tmp_path: Path) -> None:

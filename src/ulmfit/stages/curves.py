@@ -59,8 +59,11 @@ def check_picture(output: str) -> Path:
 
 
 def draw_run(log: Path, output: Path) -> None:
-    """Draw the log of a finished run, if matplotlib is there and there is something to draw."""
-    if find_spec("matplotlib") is not None and (found := _curves(_events(log), "")):
+    """Draw the log of a finished run, if matplotlib is there and there is something to draw.
+
+    Raises `DataError` if the log cannot be read, `OSError` if the picture cannot be written.
+    """
+    if find_spec("matplotlib") is not None and (found := _curves_of(log, "")):
         draw(found, output)
 
 
@@ -69,15 +72,18 @@ def read_log(path: Path, named: bool = False) -> list[Curve]:
 
     Raises `DataError` if it cannot be read, or if nothing was trained in it yet.
     """
+    if not (found := _curves_of(path, f"{_run_name(path)}: " * named)):
+        raise DataError(f"{path}: nothing to draw yet; wait for the first steps")
+    return found
+
+
+def _curves_of(path: Path, prefix: str) -> list[Curve]:
     try:
-        found = _curves(_events(path), f"{_run_name(path)}: " * named)
+        return _curves(_events(path), prefix)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path}: not the log of a run; give OUTPUT.log.jsonl") from None
-    if not found:
-        raise DataError(f"{path}: nothing to draw yet; wait for the first steps")
-    return found
 
 
 def _run_name(log: Path) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ulmfit.atomic import NO_ROOM, write_json
 from ulmfit.config.settings import default_values, to_dict
 from ulmfit.config.stages import OutputConfig
-from ulmfit.errors import ArtefactError, BusyError, ResumeError
+from ulmfit.errors import ArtefactError, BusyError, ResumeError, UlmfitError
 from ulmfit.models.folder import check_replaceable
 from ulmfit.stages.curves import draw_run
 from ulmfit.training import processes
@@ -103,8 +103,8 @@ class RunFolder:
         elif self._aside.exists():
             shutil.rmtree(self._aside, ignore_errors=True)
         self._lock.release()
-        refused = error.__cause__ if isinstance(error, ArtefactError) else error
-        if isinstance(refused, OSError) and self._is_of_this_run(refused):
+        refused = _refused(error)
+        if refused is not None and self._is_of_this_run(refused):
             raise ArtefactError(
                 f"{self.output}: cannot be written: {refused}; make room for it, then go on with "
                 "--resume"
@@ -163,18 +163,27 @@ class RunFolder:
         """Tell, just before the artefact is written, whether it may replace one at the output.
 
         From then on this run's own may stand there, if it is killed.
+
+        Raises `ArtefactError` if something has come to stand there that may not be replaced.
         """
         if processes.is_first():
+            check_replaceable(self.output, self.overwrite)
             self._resolve(SAVING, lambda: True)
         return self.overwrite
 
     def close(self) -> None:
-        """Keep the log beside the artefact, which stands, and remove the working folder."""
-        if self.log.size():
-            log = self.output.with_name(f"{self.output.name}.{LOG}")
-            os.replace(self.path / LOG, log)
-            draw_run(log, self.output.with_name(f"{self.output.name}.curves.png"))
+        """Keep the log and its picture beside the artefact, and remove the working folder.
+
+        The artefact stands: a log or a picture that cannot be written there is only told.
+        """
         if processes.is_first():
+            log = self.output.with_name(f"{self.output.name}.{LOG}")
+            try:
+                if self.log.size():
+                    os.replace(self.path / LOG, log)
+                    draw_run(log, self.output.with_name(f"{self.output.name}.curves.png"))
+            except (OSError, UlmfitError) as error:
+                self.log.say(f"warning: {log} and its picture cannot be kept: {error}")
             self.remove()
         processes.wait()
 
@@ -209,6 +218,7 @@ class RunFolder:
             self.overwrite |= SAVING in _read_json(self.path / RESOLVED)
         check_replaceable(self.output, self.overwrite)
         if goes_on:
+            self.log.mend()
             return
         if settings.exists() and not self.config.overwrite:
             raise ResumeError(
@@ -239,10 +249,11 @@ class RunFolder:
     def _can_go_on(self, error: BaseException | None) -> bool:
         """Tell whether there is anything that `--resume` would spare.
 
-        Of a run that was interrupted, a tokenizer that was trained and what was read from standard
-        input too; of one that failed, they would be as wrong the next time.
+        Of a run that was interrupted, or had no room, a tokenizer that was trained and what was
+        read from standard input too; of one that failed, they would be as wrong the next time.
         """
-        given = (TOKENIZER, STANDARD_INPUT) if isinstance(error, KeyboardInterrupt) else ()
+        stopped = isinstance(error, KeyboardInterrupt) or _refused(error) is not None
+        given = (TOKENIZER, STANDARD_INPUT) if stopped else ()
         return self._has_learned() or any((self.path / name).exists() for name in given)
 
     def _has_learned(self) -> bool:
@@ -257,6 +268,12 @@ class RunFolder:
         ours = (f"{own}{os.sep}", f"{own}.", f"{own.parent / f'.{own.name}'}.")
         names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
         return any(f"{Path(name).resolve()}{os.sep}".startswith(ours) for name in names)
+
+
+def _refused(error: BaseException | None) -> OSError | None:
+    """Return what the system refused, if that is what `error` is about."""
+    refused = error.__cause__ if isinstance(error, ArtefactError) else error
+    return refused if isinstance(refused, OSError) else None
 
 
 def _what(config: OutputConfig) -> dict[str, Any]:

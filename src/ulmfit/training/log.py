@@ -49,6 +49,11 @@ class RunLog:
             with self.path.open("r+b") as file:
                 file.truncate(size)
 
+    def mend(self) -> None:
+        """Forget a last line that was not written whole, as on a full disk."""
+        if self.path is not None and self.path.exists():
+            self.cut(self.path.read_bytes().rfind(b"\n") + 1)
+
 
 class ProgressBar:
     """A bar with speed and time left on a terminal; now and then a line elsewhere."""
