@@ -17,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ulmfit.config.data import ReadingConfig
 from ulmfit.config.settings import check_part, from_dict, overlaid, read_values
-from ulmfit.config.stages import TrainConfig
+from ulmfit.config.stages import OF_LABELS, TrainConfig
 from ulmfit.data.answers import given_labels
-from ulmfit.data.sources import Document, as_weight, read_documents
+from ulmfit.data.sources import Document, as_weight, is_empty, is_missing, read_documents
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.text.types import Text, columns_of
@@ -32,15 +32,17 @@ NOT_SETTINGS = {
         ("language_model.training.seed", "classifier.training.seed"),
         "it is the parameter random_state",
     ),
+    "validation.column": "texts in memory have no other columns; give validation.path",
 }
-"""Settings of `ulmfit train` that have no place in `settings`, and why."""
+"""Settings of `ulmfit train` that have no place in `settings`, and why; a recipe's are left out."""
 
 
 class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What the classifier and the regressor share.
 
     Texts are a list, an array, or a column of pandas or polars, of strings; several columns are
-    tuples of strings, or a data frame.
+    tuples of strings, or a data frame. The columns of a file for `validation.path` are `text` or,
+    of several, `text 0`, `text 1` and so on, and `label`.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             with TemporaryDirectory(prefix="ulmfit-") as folder:
                 for name, content in state["model_"].items():
                     (Path(folder) / name).write_bytes(content)
-                state = {**state, "model_": TextClassifier.from_pretrained(folder)}
+                model = TextClassifier.from_pretrained(folder, device="auto")
+            state = {**state, "model_": model}
         super().__setstate__(state)
 
     def _train(
@@ -98,6 +101,14 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Train `model_` with the settings of `classifier`; return the documents it was given."""
         from ulmfit.stages.train import train
 
+        for row, label in enumerate(labels, 1):
+            if is_empty(label):
+                raise DataError(
+                    f"y, row {row}: the label is missing (empty, NaN or null); fill it in, leave "
+                    "the text out or, to learn from it alone, give it as `unlabelled`"
+                )
+        names = getattr(X, "columns", None)
+        _check_columns(unlabelled, names, "unlabelled")
         labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
         if not labelled:
             raise DataError("texts: none; give texts with their labels")
@@ -105,10 +116,19 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         others = list(read_documents(given, ReadingConfig(), labelled=False))
         with TemporaryDirectory(prefix="ulmfit-", ignore_cleanup_errors=True) as folder:
             config = self._config(Path(folder), labelled, bool(others), classifier)
-            _write(config.data, config.reading, _weighted(labelled, sample_weight))
+            reading = config.reading
+            if sample_weight is not None:
+                config = replace(config, reading=replace(reading, weight_column="weight"))
+            _write(config.data, reading, _weighted(labelled, sample_weight))
             for path in config.unlabelled:
-                _write(path, config.reading, others)
-            self.model_ = TextClassifier.from_pretrained(train(config, quiet=not self.verbose))
+                _write(path, reading, others)
+            self.model_ = TextClassifier.from_pretrained(
+                train(config, quiet=not self.verbose), device=config.classifier.training.device
+            )
+        if names is not None:
+            self.feature_names_in_ = np.array(list(names), dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         return labelled
 
     def _answers(self, X: Iterable[Any]) -> NDArray[np.float32]:
@@ -118,6 +138,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _checked_texts(self, X: Iterable[Any]) -> list[Text]:
         """Return texts of as many columns as those it was fitted to."""
         check_is_fitted(self, "model_")
+        _check_columns(X, getattr(self, "feature_names_in_", None), "texts")
         texts, fitted = list(_texts(X)), self.model_.text_columns
         for row, text in enumerate(texts, 1):
             if fitted not in (None, len(columns_of(text))):
@@ -143,6 +164,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         columns = len(columns_of(labelled[0].text))
+        several = columns > 1
         given = {
             "data": str(folder / "labelled.jsonl"),
             "unlabelled": (str(folder / "unlabelled.jsonl"),) if unlabelled else (),
@@ -151,8 +173,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "pretrained": self.pretrained,
             "directions": self.directions,
             "reading": {
-                "text_columns": tuple(f"text {i}" for i in range(columns)),
-                "weight_column": "weight",
+                "text_columns": tuple(f"text {i}" for i in range(columns)) if several else ("text",)
             },
             "language_model": {"training": {"seed": int(seed)}},
             "classifier": {"training": {"seed": int(seed)}, **classifier},
@@ -161,8 +182,17 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         recipe = read_values(self.recipe) if self.recipe else {}
         check_part(TrainConfig, recipe, str(self.recipe))
         check_part(TrainConfig, settings, name)
+        of_labels = [f"classifier.{each}" for each in OF_LABELS]
+        for each in [*NOT_SETTINGS, *(of_labels if classifier["task"] == "number" else ())]:
+            recipe = _without(recipe, each.split("."))
         values = overlaid(TrainConfig, recipe, settings)
-        return from_dict(TrainConfig, overlaid(TrainConfig, values, given), name)
+        config = from_dict(TrainConfig, overlaid(TrainConfig, values, given), name)
+        if config.self_training.rounds and not unlabelled:
+            raise ConfigError(
+                f"setting 'self_training.rounds': found {config.self_training.rounds}, but no "
+                "texts to label; give fit some as `unlabelled`"
+            )
+        return config
 
 
 class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
@@ -184,6 +214,7 @@ class ULMFiTClassifier(ClassifierMixin, ULMFiTEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: the labels, sorted, [classes]; of a matrix, its columns' names or numbers.
+        feature_names_in_: the columns of the data frame it was fitted to, if it was one.
         model_: the `TextClassifier`; `model_.save_pretrained` keeps it as a folder.
     """
 
@@ -330,7 +361,7 @@ def _as_array(y: Any) -> NDArray[Any]:
             "1, as scikit-learn's MultiLabelBinarizer makes it"
         ) from None
     words = array.dtype.kind == "U"
-    if words and isinstance(y, list) and not all(isinstance(label, str) for label in y):
+    if words and isinstance(y, list | tuple) and not all(isinstance(label, str) for label in y):
         return np.array(y, dtype=object)  # NumPy would write what is missing as a word
     return array
 
@@ -340,7 +371,7 @@ def _classes(labels: NDArray[Any]) -> NDArray[Any]:
     try:
         return np.unique(labels)
     except TypeError:
-        if any(label is None or label != label for label in labels.tolist()):
+        if any(map(is_missing, labels.tolist())):
             return labels  # what is missing is told with its row
         raise DataError(
             "y: found labels of several types, which cannot be sorted; make all of them strings, "
@@ -363,6 +394,28 @@ def _holds(settings: Any, path: Sequence[str]) -> bool:
             return False
         settings = settings[name]
     return True
+
+
+def _without(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """Return nested settings without the one at `path`."""
+    first, *rest = path
+    if not rest:
+        return {name: value for name, value in settings.items() if name != first}
+    inner = settings.get(first)
+    return (
+        {**settings, first: _without(inner, rest)} if isinstance(inner, Mapping) else {**settings}
+    )
+
+
+def _check_columns(texts: Any, fitted: Iterable[Any] | None, what: str) -> None:
+    """Refuse a data frame of other columns than those it was fitted to, if they had names."""
+    if fitted is None or not hasattr(texts, "columns") or list(texts.columns) == list(fitted):
+        return
+    found, expected = (", ".join(map(repr, names)) for names in (texts.columns, fitted))
+    raise DataError(
+        f"{what}: found the columns {found}, where those it was fitted to are {expected}; give "
+        "the same ones in the same order"
+    )
 
 
 def _texts(texts: Any) -> Iterator[Text]:
@@ -388,6 +441,8 @@ def _weighted(documents: list[Document], sample_weight: ArrayLike | None) -> Ite
         yield from documents
         return
     weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.size and not weights.any():
+        raise DataError("sample_weight: all are 0; give some above 0")
     if weights.shape != (len(documents),):
         raise DataError(
             f"sample_weight: found the shape {weights.shape} for {len(documents)} texts; give a "

@@ -142,6 +142,32 @@ def test_a_classifier_is_calibrated_afterwards(
     assert read_config(output).task.thresholds is None  # type: ignore[union-attr]
 
 
+def test_what_is_not_fitted_anew_stays(trained: Callable[..., Path], tmp_path: Path) -> None:
+    folder = trained(confusing(300, 1, several=True), "--validation.fraction", "0.3")
+    data = write(tmp_path / "held.jsonl", confusing(300, 2, True))
+    first = read_config(folder).task
+    assert first is not None and first.temperature != 1.0 and first.thresholds is not None
+
+    def calibrated(*options: str) -> tuple[Any, dict[str, Any]]:
+        output = str(tmp_path / "calibrated")
+        command = ["calibrate", "--model", str(folder), "--data", data, "--output", output]
+        assert main([*command, "--overwrite", *options]) == 0
+        config = read_config(Path(output))
+        return config.task, config.run["calibrate"]["results"]
+
+    task, results = calibrated("--calibration.no-temperature", "--calibration.thresholds", "none")
+    assert task == first
+    assert results["calibration, before"] == results["calibration, after"]
+    assert results["calibration, before"]["temperature"] == first.temperature
+    given = measured(folder, data, tmp_path / "given.json")
+    assert results["calibration, before"]["loss"] == pytest.approx(given["loss"], rel=1e-4)
+    assert results["calibration, before"]["macro_f1"] == given["macro_f1"]
+    task, _ = calibrated("--calibration.thresholds", "none")
+    assert task.temperature != first.temperature and task.thresholds is None
+    task, _ = calibrated("--calibration.no-temperature")
+    assert task.temperature == first.temperature and task.thresholds is not None
+
+
 def test_it_abstains_where_it_is_not_sure(trained: Callable[..., Path], tmp_path: Path) -> None:
     folder = trained(confusing(200, 1), "--validation.fraction", "0.4")
     data = write(tmp_path / "test.jsonl", confusing(80, 2))

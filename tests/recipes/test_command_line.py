@@ -689,7 +689,12 @@ def test_data_that_is_not_what_was_asked_for_is_refused(
         "setting 'reading.format': found 'csv', but standard input is text, a document a line; "
         "give a file with --data",
     )
-    for wrong in (("--reading.encoding", "utf-9"), ("--reading.format", "jsonl")):
+    for wrong in (
+        ("--reading.encoding", "utf-9"),
+        ("--reading.format", "jsonl"),
+        ("--reading.text-columns", "title", "text"),
+        ("--reading.document-start", " = "),
+    ):
         assert shell.error("predict", "--model", classifier, *wrong)[0] == 2
         assert shell.out == ""
 

@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from ulmfit import ULMFiTClassifier, ULMFiTRegressor
 from ulmfit.errors import ConfigError, DataError, UlmfitError
+from ulmfit.models.text_classifier import TextClassifier
 
 from .conftest import CLASSES, made_up_reviews
 
@@ -200,6 +201,15 @@ def test_several_text_columns(make: Make, data: tuple[list[str], list[str]]) -> 
     assert estimator.score(frame, labels) > 0.8
     pairs = list(frame.itertuples(index=False, name=None))
     np.testing.assert_array_equal(estimator.predict_proba(pairs), estimator.predict_proba(frame))
+    assert estimator.feature_names_in_.tolist() == ["title", "body"]
+    turned = frame[["body", "title"]]
+    with pytest.raises(
+        DataError, match=r"texts: found the columns 'body', 'title', .* 'title', 'b"
+    ):
+        pickle.loads(pickle.dumps(estimator)).predict(turned)
+    with pytest.raises(DataError, match=r"unlabelled: found the columns 'body', 'title'"):
+        make().fit(frame, labels, unlabelled=turned)
+    assert not hasattr(estimator.fit(pairs[:9] * 2, labels[:9] * 2), "feature_names_in_")
 
 
 def test_every_text_column_is_read(make: Make, data: tuple[list[str], list[str]]) -> None:
@@ -326,8 +336,23 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
     [
         ({}, "one text", ["a"], "found one string; give a list of texts"),
         ({}, ["a", None], ["x", "y"], "texts, row 2: the text is missing"),
-        ({}, ["a", "b"], ["x", None], "texts, row 2: the label is missing"),
-        ({}, ["a", "b"], [1.0, np.nan], "texts, row 2: the label is missing"),
+        ({}, ["a", "b"], ["x", None], "y, row 2: the label is missing .* give it as `unlabelled`"),
+        ({}, ["a", "b"], [1.0, np.nan], "y, row 2: the label is missing"),
+        ({}, ["a", "b"], ("x", np.nan), "y, row 2: the label is missing"),
+        ({}, ["a", "b"], pd.array([1, None], dtype="Int64"), "y, row 2: the label is missing"),
+        ({}, ["a", "b"], pd.array(["x", None]), "y, row 2: the label is missing"),
+        (
+            {"settings": {"validation": {"column": "held_out"}}},
+            ["a", "b"],
+            ["x", "y"],
+            "found 'validation.column'; leave it out, texts in memory",
+        ),
+        (
+            {"settings": {"self_training": {"rounds": 1}}},
+            ["a", "b"],
+            ["x", "y"],
+            "'self_training.rounds': found 1, but no texts to label; give fit some",
+        ),
         ({}, ["a", "b"], [["x"], ["x", "y"]], "y: found lists of different lengths; give"),
         (
             {"settings": {"classifier": {"task": "number"}}},
@@ -349,7 +374,7 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
         ({"settings": {"output": "x"}}, ["a", "b"], ["x", "y"], "leave it out, fit gives it"),
         ({"settings": {"directions": "both"}}, ["a"], ["x"], "it is a parameter of its own"),
         ({}, ["a", "b"], np.array([1, "a"], dtype=object), "y: found labels of several types"),
-        ({}, ["a", "b"], ["x", float("nan")], "texts, row 2: the label is missing"),
+        ({}, ["a", "b"], ["x", float("nan")], "y, row 2: the label is missing"),
         ({}, [], [], "texts: none; give texts with their labels"),
         (
             {},
@@ -369,13 +394,60 @@ def test_what_is_wrong_is_named(
         make(**parameters).fit(X, y)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [[1.0, 1.0]], [1.0, -1.0], [1.0, np.nan]])
+@pytest.mark.parametrize("weights", [[1.0], [[1.0, 1.0]], [1.0, -1.0], [1.0, np.nan], [0, 0]])
 def test_wrong_weights_are_named(weights: Any, make: Make) -> None:
-    message = r"sample_weight(: found| of texts, row 2: found .* as weight)"
+    message = r"sample_weight(: found|: all are 0| of texts, row 2: found .* as weight)"
     with pytest.raises(DataError, match=message):
         make().fit(["a", "b"], ["x", "y"], sample_weight=weights)
     with pytest.raises(ConfigError):
         make(settings={"classifier": {"training": {"epochs": -1}}}).fit(["a", "b"], ["x", "y"])
+
+
+def test_of_a_recipe_what_fits_counts(
+    make: Make, data: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    """A file of settings may have been made for a file of documents."""
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'data = "mine.csv"\noutput = "mine"\ndirections = "both"\nclassifier.task = "number"\n'
+        'reading = {text_columns = ["body"], label_separator = "|"}\n'
+        'validation.column = "held_out"\nclassifier.label_smoothing = 0.1\n'
+    )
+    texts, labels = data
+    fitted = make(recipe=str(recipe)).fit(texts[:40], labels[:40])
+    assert fitted.classes_.tolist() == ["bad", "good"]
+    assert len(fitted.model_.members) == 1
+    parameters = make(recipe=str(recipe)).get_params()
+    del parameters["class_weight"]
+    numbers = ULMFiTRegressor(**parameters).fit(texts[:40], np.arange(40) / 8)
+    assert numbers.predict(texts[:3]).shape == (3,)
+    smoothed = ULMFiTRegressor(**{**parameters, "settings": {"classifier": {"focal_gamma": 2}}})
+    with pytest.raises(ConfigError, match=r"'classifier.focal_gamma': found 2.0, but .* give 0.0"):
+        smoothed.fit(texts[:40], np.arange(40) / 8)
+
+
+def test_a_file_of_validation_documents(make: Make, reviews: Path) -> None:
+    table = pd.read_csv(reviews)
+    settings = {**(make().settings or {}), "validation": {"path": str(reviews)}}
+    fitted = make(settings=settings).fit(table["text"][:40], table["label"][:40])
+    told = fitted.model_.run["train"]["data"][0]
+    assert f"40 documents to train on, {len(table)} held out" in told
+
+
+def test_it_reads_where_it_was_trained(
+    make: Make, data: tuple[list[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    load = TextClassifier.from_pretrained
+
+    def spied(name: Any, *, device: str = "cpu") -> TextClassifier:
+        asked.append(device)
+        return load(name, device="cpu")
+
+    monkeypatch.setattr(TextClassifier, "from_pretrained", spied)
+    fitted = make().fit(data[0][:40], data[1][:40])
+    pickle.loads(pickle.dumps(fitted))
+    assert asked == ["auto", "auto"]
 
 
 # Other libraries, as they are

@@ -119,6 +119,21 @@ def test_without_held_out_text_nothing_is_measured(config: Callable[..., Finetun
     assert weights["forward.encoder.embedding.weight"].dtype == torch.float16
 
 
+def test_an_empty_document_is_not_held_out_alone(
+    config: Callable[..., FinetuneConfig], tmp_path: Path
+) -> None:
+    """Nothing can be predicted in it."""
+    rows = ["the film was good"] * 20
+    rows[np.random.default_rng(0).permutation(20)[0]] = ""
+    texts = tmp_path / "empty.jsonl"
+    texts.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    brief = {"training": replace(TRAINING, batch_size=2), "directions": "forward"}
+    for fraction, measured in ((0.05, False), (0.1, True)):
+        given = config(texts=(str(texts),), validation_fraction=fraction, overwrite=True, **brief)
+        history = record(finetune(given, quiet=True))["results"]["forward"]["history"]
+        assert bool(history) == measured
+
+
 def test_text_of_any_script_is_learned(
     config: Callable[..., FinetuneConfig], tmp_path: Path
 ) -> None:

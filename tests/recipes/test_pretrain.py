@@ -375,6 +375,29 @@ def test_standard_input_is_a_file_of_text(
     assert not (tmp_path / "stream.run").exists()
 
 
+def test_closed_standard_input_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match=r"standard input: closed; give text, or files"):
+        pretrain(PretrainConfig(texts=("-",), output=str(tmp_path / "model")), quiet=True)
+
+
+def test_a_validation_text_that_cannot_be_measured_is_refused_at_once(
+    text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n')
+    config = PretrainConfig(
+        texts=(str(text),),
+        validation=str(tmp_path / "empty.jsonl"),
+        output=str(tmp_path / "model"),
+        cache=str(tmp_path / "cache"),
+        tokenizer=TokenizerConfig(vocab_size=300),
+        training=brief(),
+    )
+    with pytest.raises(DataError, match=r"the validation text has 1 tokens"):
+        pretrain(config, quiet=True)
+    assert not (tmp_path / "model.run").exists()
+
+
 def test_a_resumed_run_has_its_standard_input_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

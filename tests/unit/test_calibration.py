@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from sklearn import metrics
 
 from ulmfit.config.artefact import Task, TaskKind
-from ulmfit.data.answers import tempered
+from ulmfit.data.answers import given_labels, tempered
 from ulmfit.training.calibration import ThresholdMetric, fit_temperature, fit_thresholds
 
 LABELS = ("a", "b", "c")
@@ -79,6 +79,20 @@ def test_no_threshold_is_better(rows: list[tuple[bool, int]], metric: ThresholdM
     else:
         value = metrics.fbeta_score(there, decided, beta=float(metric[1:]), zero_division=0.0)
     assert value == pytest.approx(search(there, answers, metric))
+
+
+def test_a_threshold_parts_neighbours_of_float32() -> None:
+    """Half way between them there is no number: rounded to even, it may be the lower one."""
+    low = np.float32(0.7)
+    answers = np.full(20, low, dtype=np.float32)
+    for _ in range(2):  # one of the two is even
+        answers[:10] = np.nextafter(low, np.float32(1))
+        answers[10:] = low
+        there = (np.arange(20) < 10).astype(np.float32)[:, None]
+        (found,) = fit_thresholds(csr_array(there), answers[:, None], "f1", 5)
+        task = Task(kind="multi_label", labels=("a",), thresholds=(found,))
+        assert given_labels(task, answers[:, None])[:, 0].tolist() == [True] * 10 + [False] * 10
+        low = np.nextafter(low, np.float32(1))
 
 
 def test_rare_labels_keep_a_half_and_ties_are_near_it() -> None:

@@ -513,6 +513,15 @@ def obeyed() -> Iterator[Any]:
     signal.signal(signal.SIGINT, found)
 
 
+def test_an_interrupt_that_is_ignored_stays_so(obeyed: Any) -> None:
+    """As a shell has it for what a script runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    task = LinearTask(data(84, 4), before_loss=interrupts_at(8, 2))
+    run(task, config())
+    assert task.calls == 42
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 @pytest.mark.parametrize(("times", "saved"), [(1, 9), (2, 5)])
 def test_a_step_is_ended_before_the_first_interrupt_is_obeyed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], obeyed: Any, times: int, saved: int

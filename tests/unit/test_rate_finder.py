@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ulmfit.config.training import OptimizerConfig
+from ulmfit.config.training import OptimizerConfig, TrainingConfig
 from ulmfit.training.loop import StepLoss
 from ulmfit.training.rate_finder import RateTest, find_rates
 
-SGD = OptimizerConfig(name="sgd", learning_rate=1.0, weight_decay=0.0, discriminative_factor=2.0)
+SGD = TrainingConfig(
+    clip_gradient=0.0,
+    optimizer=OptimizerConfig(
+        name="sgd", learning_rate=1.0, weight_decay=0.0, discriminative_factor=2.0
+    ),
+)
 
 
 class Bowl:
     """The sum of two squares: gradient descent diverges at rates above 1."""
 
-    def __init__(self, broken_from: int = 10**9) -> None:
+    def __init__(self, broken_from: int = 10**9, rate_scale: float = 1.0) -> None:
+        self.rate_scale = rate_scale
         self.module: nn.Module = nn.ParameterList([torch.ones(1), torch.ones(1)])
         self.batches_read, self.broken_from = 0, broken_from
 
@@ -35,7 +42,8 @@ class Bowl:
         self.batches_read += 1
         first, second = self.module.parameters()
         loss = (first**2 + second**2).sum()
-        return StepLoss(loss * (float("nan") if self.batches_read > self.broken_from else 1), 1)
+        broken = float("nan") if self.batches_read > self.broken_from else 1
+        return StepLoss(loss * broken, 1, self.rate_scale)
 
     def evaluate(self) -> dict[str, float]:
         return {}
@@ -64,6 +72,18 @@ def test_the_last_group_can_be_trained_alone() -> None:
     find_rates(task, SGD, lowest=1e-3, highest=0.1, steps=30, last_group_alone=True)
     first, second = (float(parameter.detach()) for parameter in task.module.parameters())
     assert first == 1.0 and second < 0.9
+
+
+@pytest.mark.parametrize(
+    ("clip", "scale", "expected"), [(0.0, 1.0, 0.8), (0.0, 0.5, 0.9), (1.0, 1.0, 0.9293)]
+)
+def test_a_step_is_one_of_training(clip: float, scale: float, expected: float) -> None:
+    """The gradient of the last of two is 2, the norm of both sqrt(8)."""
+    task = Bowl(rate_scale=scale)
+    given = replace(SGD, clip_gradient=clip)
+    find_rates(task, given, lowest=0.1, highest=0.2, steps=1, last_group_alone=False)
+    last = float(list(task.module.parameters())[-1].detach())
+    assert last == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_loss_that_is_not_finite_ends_it() -> None:

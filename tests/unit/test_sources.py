@@ -242,6 +242,18 @@ def test_labels_with_a_separator(tmp_path: Path) -> None:
     path.write_text("text,label\na,sad|angry\nb,\nc, sad |\nd,fine\n")
     found = [d.label for d in read(path, label_separator="|")]
     assert found == [("angry", "sad"), (), ("sad",), ("fine",)]
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "label": [1.0, None, 20.0]})
+    assert [d.label for d in read(frame, label_separator="|")] == [("1",), (), ("20",)]
+
+
+def test_labels_that_are_alike_once_cleaned_are_one() -> None:
+    frame = pd.DataFrame({"text": ["a"], "label": [["x\ud800", "x\udfff", "b"]]})
+    assert [d.label for d in read(frame)] == [("b", "x\ufffd")]
+
+
+def test_columns_without_names_are_told() -> None:
+    with pytest.raises(DataError, match=r"no column 'text'; found 0, 1: name it with"):
+        read(pd.DataFrame([["a", "x"]]))
 
 
 def test_a_column_for_each_label(tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ def test_what_cannot_be_learned_is_refused() -> None:
         "a.csv, row 1: this and all other training documents have numbers from -1e+308 to 1e+308, "
         "too far apart; give smaller ones"
     )
+    near = "too near to each other for their size; subtract 1700000000.0 from all"
+    assert near in refusal(["1700000000", "1700000000.5"], "number")
+    assert "too near to each other" in refusal(["1e9"], "number", bounds=(1e9 - 1, 1e9 + 1))
+    stamps = documents(["1700000000", "1700900000"])  # ten days, in seconds
+    assert make_task(stamps, "number").kind == "number"
     assert "a.csv, row 2: 7 is out of the range [1.0, 5.0]" in refusal(
         ["2", "7"], "number", bounds=(1.0, 5.0)
     )

@@ -273,6 +273,10 @@ class ClassifierStage:
     """The loop. Paper: largest rate 0.01, gradual unfreezing."""
 
 
+OF_LABELS = ("label_smoothing", "focal_gamma", "class_weights", "metric")
+"""Settings of `ClassifierStage` that have no meaning for numbers."""
+
+
 @settings
 class CalibrationConfig:
     """What a classifier learns of itself from documents that it was not trained on."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ulmfit.config.data import ReadingConfig
 from ulmfit.data.files import checked, open_binary, open_text
@@ -81,11 +81,11 @@ class Columns:
         weight = next(rest) if self.weight is not None else None
         return Row(where, tuple(cells[: len(self.texts)]), label, extra, weight, tuple(rest))
 
-    def check(self, found: Sequence[str], where: str) -> None:
+    def check(self, found: Sequence[Any], where: str) -> None:
         """Raise `DataError` unless each column is among those `found`, once."""
         for name in self.names:
             if name not in found:
-                nearest = difflib.get_close_matches(name, found, n=1)
+                nearest = difflib.get_close_matches(name, map(str, found), n=1)
                 hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
                 raise DataError(
                     f"{where}: no column {name!r}; found {_listed(found)}{hint}: "
@@ -324,7 +324,7 @@ def _whole_text(path: Path, encoding: str) -> str:
         return checked(stream.read(), str(path), encoding)
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def _listed(names: Sequence[Any], most: int = 12) -> str:
     shown = ", ".join(repr(name) for name in names[:most]) or "none"
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 

@@ -115,7 +115,7 @@ class Lanes:
         self.begin_mark: BeginMark = begin_mark
         self.seed = seed
         self.documents = np.arange(len(store)) if documents is None else np.asarray(documents)
-        total = _count_tokens(store, self.documents)
+        total = count_tokens(store, self.documents)
         self.lane_length = total // batch_size
         if self.lane_length < 2:
             raise DataError(
@@ -188,13 +188,19 @@ def validation_windows(
     Raises `DataError` if the stream has fewer than 2 tokens.
     """
     documents = np.arange(len(store)) if documents is None else np.asarray(documents)
-    scored = _count_tokens(store, documents) - 1
-    if scored < 1:
-        raise DataError(
-            f"the validation text has {scored + 1} tokens, and perplexity needs 2; give more text"
-        )
+    scored = check_validation(store, documents) - 1
     stream = _Stream(store, documents, direction, begin_mark)
     return _cut_evenly(stream, scored, min(batch_size, scored), bptt, rows)
+
+
+def check_validation(store: TokenStore, documents: Ints | None = None) -> int:
+    """Return the tokens of a validation text; raises `DataError` if there are fewer than 2."""
+    tokens = count_tokens(store, np.arange(len(store)) if documents is None else documents)
+    if tokens < 2:
+        raise DataError(
+            f"the validation text has {tokens} tokens, and perplexity needs 2; give more text"
+        )
+    return tokens
 
 
 def _cut_evenly(
@@ -215,7 +221,8 @@ def _cut_evenly(
         )
 
 
-def _count_tokens(store: TokenStore, documents: Ints) -> int:
+def count_tokens(store: TokenStore, documents: Ints) -> int:
+    """Return the tokens of the documents with these indices, their marks with them."""
     return int((store.starts[documents + 1] - store.starts[documents]).sum())
 
 

@@ -127,7 +127,7 @@ def read_without_label(
     unicode = unicode or UnicodeCheck(reading.strict)
     columns = Columns(reading.text_columns, reading.label_column)
     for row in _rows(source, columns, reading):
-        if _is_empty(row.label):
+        if is_empty(row.label):
             yield Document(_as_document(row.texts, row.where, unicode), None, row.where)
 
 
@@ -196,7 +196,7 @@ def _with_label(rows: Iterator[Row]) -> Iterator[Row]:
     """Yield the rows that have a label, one at least."""
     some, row = False, None
     for row in rows:
-        if not _is_empty(row.label):
+        if not is_empty(row.label):
             some = True
             yield row
     if row is not None and not some:
@@ -291,7 +291,7 @@ def _as_document(texts: Iterable[object], where: str, unicode: UnicodeCheck) -> 
 def _as_text(value: object, where: str) -> str:
     if isinstance(value, str):
         return str(value)  # numpy's strings too
-    if _is_missing(value):
+    if is_missing(value):
         raise DataError(
             f"{where}: the text is missing (NaN or null); leave the row out, "
             "or put an empty string for an empty document"
@@ -311,7 +311,7 @@ def _as_label(value: object, reading: ReadingConfig, where: str) -> str | tuple[
     separator = reading.label_separator
     if separator is None:
         return _as_name(value, "label", where, _WITHOUT_LABEL)
-    parts = [] if _is_missing(value) else str(value).split(separator)
+    parts = [] if is_empty(value) else _as_name(value, "label", where).split(separator)
     return tuple(sorted({part.strip() for part in parts if part.strip()}))
 
 
@@ -320,7 +320,7 @@ def _cleaned(
 ) -> str | tuple[str, ...]:
     if isinstance(label, str):
         return unicode.clean(label, where)
-    return tuple(unicode.clean(each, where) for each in label)
+    return tuple(sorted({unicode.clean(each, where) for each in label}))
 
 
 def _is_true(value: object, name: str, where: str) -> bool:
@@ -336,7 +336,7 @@ def _is_true(value: object, name: str, where: str) -> bool:
 
 def _as_name(value: object, what: str, where: str, remedy: str = _WITHOUT_VALUE) -> str:
     """Return a label or another value that names something as a string."""
-    if _is_empty(value):
+    if is_empty(value):
         raise DataError(f"{where}: the {what} is missing (empty, NaN or null); {remedy}")
     if isinstance(value, str):
         return str(value)
@@ -371,7 +371,7 @@ def as_weight(value: object, where: str) -> float:
 
 def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
     """Return a value that CSV and JSON can hold."""
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
@@ -380,11 +380,12 @@ def _as_kept(value: object, where: str, unicode: UnicodeCheck) -> object:
     return unicode.clean(str(value), where)
 
 
-def _is_empty(value: object) -> bool:
-    return _is_missing(value) or (isinstance(value, str) and not value.strip())
+def is_empty(value: object) -> bool:
+    """Tell whether a cell holds nothing: a missing value, or blanks alone."""
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
     """Tell None, NaN of any library, and pandas' NA and NaT, without importing pandas."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

@@ -20,6 +20,10 @@ MARGIN = 0.05
 """A range of numbers that is not given is that of training, widened at both ends by this share of
 its width: a sigmoid comes near its ends, but never there."""
 
+LEAST_WIDTH = 2.0**-13
+"""Of a range of numbers, as a share of the largest: answers are in float32, whose step is then a
+thousandth of the range."""
+
 Targets: TypeAlias = NDArray[Any] | csr_array
 """`single_label`: classes [documents], int64; `multi_label`: 0 or 1, [documents, labels], sparse;
 `number`: numbers [documents], float64."""
@@ -142,8 +146,14 @@ def _range(
     documents: Sequence[Document], bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
     numbers = [_checked_number(document) for document in documents]
+    low, high = (min(numbers), max(numbers)) if bounds is None else bounds
+    largest = max(abs(low), abs(high))
+    if low < high and high - low < LEAST_WIDTH * largest:
+        raise DataError(
+            f"{documents[0].where}: this and all other training documents have numbers from "
+            f"{low!r} to {high!r}, too near to each other for their size; subtract {low!r} from all"
+        )
     if bounds is None:
-        low, high = min(numbers), max(numbers)
         if low == high:
             raise DataError(
                 f"{documents[0].where}: this and all other training documents have the number "

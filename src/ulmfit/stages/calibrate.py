@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ulmfit.config.artefact import Task
 from ulmfit.config.conversions import CalibrateConfig
 from ulmfit.config.stages import CalibrationConfig
 from ulmfit.data.answers import tempered
@@ -60,28 +64,32 @@ def calibrate_on(
 ) -> dict[str, dict[str, Any]]:
     """Fit the task of `classifier` to `documents`; return its measures before and after.
 
+    What is not fitted anew stays as it is; thresholds go with the temperature they were found at.
     Nothing changes, and nothing is returned, with too few documents or for a number.
     """
     if len(documents) < settings.documents or classifier.task.kind == "number":
         return {}
-    before = replace(classifier.task, temperature=1.0, thresholds=None)
+    before = classifier.task
     documents = _at_most(documents, CELLS // len(before.labels))
     truth = targets_of(documents, before)
-    classifier.task = before
+    classifier.task = replace(before, temperature=1.0)
     mean = classifier.predict_proba([document.text for document in documents])
-    task, answers = before, mean
+
+    def answers(task: Task) -> NDArray[np.float32]:
+        return tempered(task.kind, mean, task.temperature).astype(mean.dtype)
+
+    task = before
     if settings.temperature:
-        task = replace(task, temperature=fit_temperature(task, truth, mean))
-        answers = tempered(task.kind, mean, task.temperature).astype(mean.dtype)
+        task = replace(task, temperature=fit_temperature(task, truth, mean), thresholds=None)
     if settings.thresholds != "none" and task.kind == "multi_label":
         least = settings.documents_of_label
-        found = fit_thresholds(truth, answers, settings.thresholds, least)
+        found = fit_thresholds(truth, answers(task), settings.thresholds, least)
         task = replace(task, thresholds=found)
     classifier.task = task
     measured = {}
-    for name, (each, given) in {"before": (before, mean), "after": (task, answers)}.items():
+    for name, each in {"before": before, "after": task}.items():
         scores = scores_for(each)
-        scores.add(truth, given)
+        scores.add(truth, answers(each))
         measured[f"calibration, {name}"] = scores.results() | {"temperature": each.temperature}
     return measured
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ulmfit.config.artefact import Task
-from ulmfit.config.stages import ClassifierStage
+from ulmfit.config.stages import OF_LABELS, ClassifierStage
 from ulmfit.data.documents import TOKEN_BUDGET, bptt_batch, training_batches
 from ulmfit.data.lanes import draw_lengths
 from ulmfit.data.targets import Targets, dense, label_counts
@@ -174,11 +174,12 @@ def objective_of(task: Task, settings: ClassifierStage, weights: Tensor | None =
         kind = SingleLabel if task.kind == "single_label" else MultiLabel
         return kind(weights, settings.label_smoothing, settings.focal_gamma)
     default = ClassifierStage()
-    for name in ("label_smoothing", "focal_gamma", "class_weights", "metric"):
-        if (found := getattr(settings, name)) != getattr(default, name):
+    for name in OF_LABELS:
+        found, neutral = getattr(settings, name), getattr(default, name)
+        if found != neutral:
             raise ConfigError(
                 f"setting 'classifier.{name}': found {found!r}, but the documents are labelled "
-                "with numbers; leave it out"
+                f"with numbers; leave it out or, if a recipe set it, give {neutral!r}"
             )
     return answering(task)
 

@@ -176,5 +176,5 @@ def _labelled_ids(documents: Sequence[Document], task: Task, model: LanguageMode
     return LabelledIds(
         in_order(ids, model.member),
         targets_of(documents, task),
-        None if (weights == 1.0).all() else weights / weights.mean(),
+        None if np.unique(weights).size < 2 else weights / weights.mean(),
     )

@@ -50,7 +50,7 @@ def _test(config: FindRateConfig, quiet: bool) -> RateTest:
     with trial(config, quiet) as ready:
         return find_rates(
             ready.classifier() if of_classifier else ready.language_model(),
-            stage.training.optimizer,
+            stage.training,
             lowest=config.lowest,
             highest=config.highest,
             steps=config.steps,

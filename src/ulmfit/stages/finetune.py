@@ -17,6 +17,7 @@ from ulmfit.config.stages import (
     LanguageModelTrainingConfig,
     directions_of,
 )
+from ulmfit.data.lanes import count_tokens
 from ulmfit.data.sources import read_many
 from ulmfit.data.token_store import TokenStore, fingerprint_files, open_or_build
 from ulmfit.models.folder import read_config, resolve
@@ -103,6 +104,6 @@ def _split(store: TokenStore, config: FinetuneConfig) -> tuple[Documents, Docume
     """Draw which documents are held out to measure perplexity."""
     held_out = int(len(store) * config.validation_fraction)
     order = np.random.default_rng(config.training.seed).permutation(len(store))
-    if held_out == 0:
+    if count_tokens(store, order[:held_out]) < 2:  # none, or an empty document
         return (store, None), None
     return (store, np.sort(order[held_out:])), (store, np.sort(order[:held_out]))

@@ -13,7 +13,7 @@ from ulmfit.config.artefact import Member
 from ulmfit.config.data import LanesConfig
 from ulmfit.config.model import Direction
 from ulmfit.config.stages import LanguageModelTrainingConfig, RegularizationConfig
-from ulmfit.data.lanes import Lanes, Window, validation_windows
+from ulmfit.data.lanes import Lanes, Window, check_validation, validation_windows
 from ulmfit.data.token_store import TokenStore
 from ulmfit.errors import ConfigError
 from ulmfit.models.language_model import LanguageModel
@@ -55,6 +55,8 @@ class LanguageModelTask:
         self.module: nn.Module = network
         self.network, self.member = network, member
         self.lanes_config, self.regularization = lanes, regularization
+        if validation is not None:
+            check_validation(*validation)
         self.validation = validation
         self.lanes = Lanes(
             training[0],

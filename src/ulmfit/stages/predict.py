@@ -142,6 +142,12 @@ def _codec_of_standard_input(reading: ReadingConfig) -> str:
             f"setting 'reading.format': found '{reading.format}', but standard input is text, "
             "a document a line; give a file with --data"
         )
+    if len(reading.text_columns) > 1 or reading.document_start is not None:
+        name = "document_start" if reading.document_start is not None else "text_columns"
+        raise ConfigError(
+            f"setting 'reading.{name}': found with standard input, of which every line is a "
+            "document; give a file with --data"
+        )
     return codec_of(reading.encoding)
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from ulmfit.errors import ConfigError
+from ulmfit.errors import ConfigError, DataError
 from ulmfit.stages.run_folder import STANDARD_INPUT, TEMPORARY, RunFolder
 from ulmfit.training import processes
 
@@ -17,7 +17,8 @@ NAME = "-"
 def with_standard_input(run: RunFolder, texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the files `texts`, with standard input written to a file of the run in place of `-`.
 
-    Raises `ConfigError` for several processes, which have no standard input.
+    Raises `ConfigError` for several processes, which have no standard input, `DataError` if it is
+    closed.
     """
     if NAME not in texts:
         return texts
@@ -25,6 +26,8 @@ def with_standard_input(run: RunFolder, texts: tuple[str, ...]) -> tuple[str, ..
         raise ConfigError("setting 'texts': '-' is for one process; give files to several")
     kept = run.path / STANDARD_INPUT
     if not kept.exists():
+        if sys.stdin is None:
+            raise DataError("standard input: closed; give text, or files in place of '-'")
         run.log.say("reading standard input")
         temporary = kept.with_name(kept.name + TEMPORARY)
         with temporary.open("wb") as file:

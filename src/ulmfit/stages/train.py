@@ -12,6 +12,7 @@ from ulmfit.config.artefact import Task
 from ulmfit.config.stages import ClassifierStage, TrainConfig
 from ulmfit.config.training import TrainingConfig
 from ulmfit.data.documents import training_batches
+from ulmfit.data.lanes import count_tokens
 from ulmfit.data.sources import Document, read_documents
 from ulmfit.data.splits import split_labelled
 from ulmfit.data.targets import alike_labels, kind_of, make_task, targets_of
@@ -189,7 +190,7 @@ def text_of(
         f"them without a label, {len(store.tokens):,} tokens in all"
     )
     held_out = _held_out(store, len(data.training), len(labelled))
-    if held_out.size == 0:
+    if count_tokens(store, held_out) < 2:  # none, or an empty document
         return (store, None), None
     kept = np.setdiff1d(np.arange(len(store)), held_out)
     return (store, kept), (store, held_out)

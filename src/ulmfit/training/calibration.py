@@ -85,7 +85,8 @@ def _best_threshold(
     hits, given = np.append(0, hits[ends]), np.append(0, given[ends])
     values = _measure(hits, given, int(there.sum()), len(there), metric)
     edges = np.concatenate([[ABOVE_ALL], sorted_answers[ends], [0.0]])
-    thresholds = (edges[:-1] + edges[1:]) / 2
+    middles = ((edges[:-1] + edges[1:]) / 2).astype(np.float32)  # as which answers are compared
+    thresholds = np.where(middles > edges[1:], middles, edges[:-1])
     best = np.flatnonzero(values >= values.max() - 1e-12)
     return float(thresholds[best[np.abs(thresholds[best] - 0.5).argmin()]])
 

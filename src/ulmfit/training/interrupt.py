@@ -21,13 +21,15 @@ class Interrupt:
 def patient_interrupt() -> Iterator[Interrupt]:
     """Note the first interrupt, and say so; the second one acts at once, as ever.
 
-    In a thread other than the main one, which gets no signals, nothing is changed.
+    In a thread other than the main one, which gets no signals, nothing is changed, nor where
+    interrupts are ignored, as a shell has it for what it runs in the background.
     """
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before in (signal.SIG_IGN, None):
         yield interrupt
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(*_: Any) -> None:
         interrupt.asked = True

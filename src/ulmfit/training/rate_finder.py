@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
-
-from ulmfit.config.training import OptimizerConfig
+from ulmfit.config.training import TrainingConfig
+from ulmfit.errors import TrainingError
 from ulmfit.training.device import Precision, autocast
-from ulmfit.training.loop import Task, endless_batches
-from ulmfit.training.optimizers import build_optimizer, set_rates, set_trainable
+from ulmfit.training.log import RunLog
+from ulmfit.training.loop import Task, TrainingRun, endless_batches
+from ulmfit.training.optimizers import set_trainable
 
 SMOOTHING = 0.9
 """Of the running mean of the losses."""
@@ -42,7 +41,7 @@ class RateTest:
 
 def find_rates(
     task: Task,
-    optimizer: OptimizerConfig,
+    config: TrainingConfig,
     *,
     lowest: float,
     highest: float,
@@ -53,35 +52,29 @@ def find_rates(
     """Train `task.module` for up to `steps` batches, the rate rising from `lowest` to `highest`.
 
     The rate is that of the last layer group; the lower ones have theirs by the discriminative
-    factor. The module is spoilt. It ends early when the loss is no longer finite, or diverges.
+    factor. Each step is one of training: gradients are clipped, and a window's rate goes by its
+    length. The module is spoilt. It ends early when the loss is no longer finite, or diverges.
     """
-    groups = task.layer_groups()
-    device = groups[-1][0].device
-    built = build_optimizer(groups, optimizer)
-    chosen = [len(groups) - 1] if last_group_alone else list(range(len(groups)))
-    set_trainable(built, chosen)
-    trained = [p for place in chosen for p in groups[place]]
+    run = TrainingRun(task, config, "the range test", precision, RunLog(None, quiet=True), None)
+    groups = len(run.groups)
+    set_trainable(run.optimizer, [groups - 1] if last_group_alone else list(range(groups)))
     mean = 0.0
     rates: list[float] = []
     losses: list[float] = []
     for step, batch in zip(range(steps), endless_batches(task), strict=False):
         rate = lowest * (highest / lowest) ** (step / max(steps - 1, 1))
         task.module.train()
-        with autocast(precision, device):
-            loss = task.loss(batch).loss
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss.detach())
+        with autocast(precision, run.device):
+            found = task.loss(batch)
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * float(found.loss.detach())
         smoothed = mean / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(smoothed) or smoothed > DIVERGED * min([*losses, math.inf]):
             break
         rates.append(rate)
         losses.append(smoothed)
-        loss.backward()  # type: ignore[no-untyped-call]
-        _step(built, trained, rate)
+        run.scaler.scale(found.loss).backward()  # type: ignore[no-untyped-call]
+        try:
+            run.step(rate * found.rate_scale)
+        except TrainingError:  # no finite gradient any more
+            break
     return RateTest(rates, losses)
-
-
-def _step(optimizer: torch.optim.Optimizer, trained: Sequence[torch.Tensor], rate: float) -> None:
-    set_rates(optimizer, rate)
-    if all(p.grad is None or bool(p.grad.isfinite().all()) for p in trained):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
