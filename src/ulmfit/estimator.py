@@ -101,12 +101,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Train `model_` with the settings of `classifier`; return the documents it was given."""
         from ulmfit.stages.train import train
 
-        for row, label in enumerate(labels, 1):
-            if is_empty(label):
-                raise DataError(
-                    f"y, row {row}: the label is missing (empty, NaN or null); fill it in, leave "
-                    "the text out or, to learn from it alone, give it as `unlabelled`"
-                )
+        _check_labels(labels)
         names = getattr(X, "columns", None)
         _check_columns(unlabelled, names, "unlabelled")
         labelled = list(read_documents((_texts(X), labels), ReadingConfig(), labelled=True))
@@ -377,6 +372,15 @@ def _classes(labels: NDArray[Any]) -> NDArray[Any]:
             "y: found labels of several types, which cannot be sorted; make all of them strings, "
             "or numbers"
         ) from None
+
+
+def _check_labels(labels: Iterable[Any]) -> None:
+    for row, label in enumerate(labels, 1):
+        if is_empty(label):
+            raise DataError(
+                f"y, row {row}: the label is missing (empty, NaN or null); fill it in, leave the "
+                "text out or, to learn from it alone, give it as `unlabelled`"
+            )
 
 
 def _by_name(weights: str | Mapping[Any, float]) -> str | dict[str, float]:
