@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in [parsed.only] if parsed.only else ["imdb", "ag-news"]:
         made = experiment(name, parsed)
         classifier = TextClassifier.from_pretrained(trained(made), device="auto")
-        found[name] = measures(made, classifier)
+        found[name] = {**measures(made, classifier), "settings": to_dict(made.settings)}
         print(json.dumps({name: found[name]}, indent=2))
     suffix = f"-{parsed.only}" if parsed.only else ""
     write(f"calibration{suffix}", {"labels": LABELS, "measured": MEASURED, "models": found})

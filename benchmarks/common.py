@@ -93,7 +93,7 @@ def digest(value: Any) -> str:
 def provenance() -> dict[str, Any]:
     """Return the command, machine, versions, date and commit of this run."""
     return {
-        "command": " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": " ".join(["python", *map(_shown, sys.argv)]),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **_versions()},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,7 +136,7 @@ def write_result(name: str, values: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     text = json.dumps({"benchmark": name, **provenance(), **values}, indent=2, ensure_ascii=False)
     _replace(path, text + "\n")
-    print(f"wrote {_relative(path)}", file=sys.stderr)
+    print(f"wrote {_shown(str(path))}", file=sys.stderr)
     return path
 
 
@@ -179,9 +179,9 @@ def parser(description: str | None) -> ArgumentParser:
 
 
 def parse(options: ArgumentParser, arguments: list[str] | None) -> Namespace:
-    """Parse `arguments` and check that the data is there."""
+    """Parse `arguments` and check that the data is there, if it is asked for."""
     parsed = options.parse_args(arguments)
-    if not parsed.data.is_dir():
+    if not getattr(parsed, "page", False) and not parsed.data.is_dir():
         options.error(f"--data: {parsed.data}: no such folder; give the folder of the data sets")
     return parsed
 
@@ -196,9 +196,9 @@ def _versions() -> dict[str, str]:
     return found | {"ulmfit": ulmfit.__version__}
 
 
-def _relative(path: str | Path) -> str:
-    absolute = Path(path).resolve()
-    return str(absolute.relative_to(ROOT)) if absolute.is_relative_to(ROOT) else absolute.name
+def _shown(word: str) -> str:
+    """Return a word of the command, a path of this machine as seen from the project."""
+    return os.path.relpath(word, ROOT) if os.path.isabs(word) or word == sys.argv[0] else word
 
 
 def _git(*arguments: str) -> str:

@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
     write_result("contracts", {"contracts": found})
     if any(one["failures"] + one["errors"] for one in found.values()):
         raise SystemExit("a contract is broken")
+    if unknown := [contract for contract, one in found.items() if not one["passed"]]:
+        raise SystemExit(f"no test ran of: {'; '.join(unknown)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import mean_and_deviation, parse, parser, write_result
+from common import mean_and_deviation, parser, write_result
 
 SHAPES = {"fastai 1": (60_000, 400, 1152), "2018": (238_462, 400, 1150)}
 MOST_SECONDS, MOST_MEMORY = 30.0, 2.5
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     options = parser(__doc__)
     options.add_argument("--runs", type=int, default=3, help="conversions of each layout")
-    run(parse(options, arguments))
+    run(options.parse_args(arguments))
 
 
 if __name__ == "__main__":

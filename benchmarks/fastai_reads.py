@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from common import parse, parser, write_result
+from common import parser, write_result
 from environments import FASTAI, fastai_environment
 
 BOUND = 1e-5
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     options = parser(__doc__)
     options.add_argument("--model", default="wikipedia-en-small", help="a language model")
-    parsed = parse(options, arguments)
+    parsed = options.parse_args(arguments)
     python = fastai_environment()
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""The shipped model trained further on a GPU lent for minutes, both directions side by side.
+"""The shipped model trained further for some minutes on a GPU, both directions side by side.
 
     python benchmarks/gpu.py --seconds 540 [further options of `ulmfit finetune`]
 

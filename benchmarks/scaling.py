@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, parse, parser, write_result
+from common import RESULTS, parser, write_result
 from workers import Worker, spread
 
 from ulmfit.config.model import preset
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--most", type=int, help="leave out larger values")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--name", default="scaling", help="name of the result")
-    parsed = parse(options, arguments)
+    parsed = options.parse_args(arguments)
     found: dict[str, list[dict[str, Any]]] = {}
     for sweep in parsed.sweeps:
         values = [v for v in SWEEPS[sweep] if parsed.most is None or v <= parsed.most]

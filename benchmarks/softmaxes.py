@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import parse, parser, write_result
+from common import parser, write_result
 from torch import Tensor, nn
 from workers import spread
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parsed = parse(options, arguments)
+    parsed = options.parse_args(arguments)
     keep_freed_memory()
     torch.set_num_threads(parsed.threads)
     found = {}

@@ -97,10 +97,10 @@ def one_by_one(asked):
 
 
 def tokenize(asked):
-    """Whole texts to ids."""
+    """Whole texts to ids, which are not counted: tokens are those of our pieces on every side."""
     began = time.perf_counter()
-    tokens = sum(len(encoding.ids) for encoding in WHOLE.encode_batch(asked["texts"]))
-    return {"seconds": time.perf_counter() - began, "tokens": tokens}
+    WHOLE.encode_batch(asked["texts"])
+    return {"seconds": time.perf_counter() - began, "tokens": 0}
 
 
 if __name__ == "__main__":

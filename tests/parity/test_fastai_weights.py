@@ -26,8 +26,8 @@ LABELS = ("sport", "art", "weather", "money")
 
 
 @pytest.fixture
-def fixtures(shared_fixtures: Path) -> Path:
-    return shared_fixtures / "fastai"
+def fixtures() -> Path:
+    return Path(__file__).with_name("golden") / "fastai-2.8.12"
 
 
 @pytest.fixture

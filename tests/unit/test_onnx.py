@@ -520,7 +520,7 @@ def test_a_missing_extra_is_named(
     monkeypatch.delitem(sys.modules, "ulmfit.interop.onnx")
     if absent == "onnx":
         to = ConvertConfig(sources=(str(tmp_path / "model"),), output="c", to="onnx")
-        with pytest.raises(ConfigError, match=r"needs the extra 'onnx'; pip install 'ulmfit\[onnx"):
+        with pytest.raises(ConfigError, match="needs the package onnx; pip install onnx"):
             convert(to)
     else:
         with pytest.raises(ConfigError, match=r"onnx: a classifier in ONNX needs ONNX Runtime"):

@@ -337,7 +337,7 @@ def test_without_spacy_only_splitting_fails(monkeypatch: pytest.MonkeyPatch) -> 
             splits()
         assert str(error.value) == (
             "setting 'tokenizer.splitter': 'spacy' needs spaCy, which is not installed; "
-            "run pip install 'ulmfit[spacy]'"
+            "run pip install 'spacy>=3.8.2,<3.9'"
         )
 
 

@@ -62,7 +62,7 @@ def integrated_gradients(
         from captum.attr import IntegratedGradients
     except ImportError:
         raise ConfigError(
-            "integrated gradients need captum; install the extra: pip install 'ulmfit[explain]'"
+            "integrated gradients need captum, which is not installed; run pip install captum"
         ) from None
 
     ids = [in_order([words.ids], each.member)[0] for each in classifier.members]

@@ -112,7 +112,7 @@ def _to_onnx(config: ConvertConfig, output: Path) -> Path:
         if error.name != "onnx":
             raise
         raise ConfigError(
-            "setting 'to': onnx needs the extra 'onnx'; pip install 'ulmfit[onnx]'"
+            "setting 'to': onnx needs the package onnx; pip install onnx onnxruntime"
         ) from None
     return export_onnx(
         config.sources[0],

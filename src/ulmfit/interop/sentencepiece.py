@@ -80,7 +80,7 @@ def _parsed(path: Path) -> Any:
     except ImportError:
         raise ConfigError(
             "setting 'sentencepiece': the packages that read it are not installed; install them "
-            "(pip install 'ulmfit[sentencepiece]')"
+            "(pip install sentencepiece 'protobuf>=5')"
         ) from None
     model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:

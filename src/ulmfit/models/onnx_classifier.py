@@ -121,8 +121,7 @@ def _session(path: Path, threads: int, outputs: int) -> Any:
         if error.name != "onnxruntime":
             raise
         raise ConfigError(
-            f"{path.parent}: a classifier in ONNX needs ONNX Runtime; "
-            "pip install 'ulmfit[onnx]', or onnxruntime alone"
+            f"{path.parent}: a classifier in ONNX needs ONNX Runtime; pip install onnxruntime"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -54,7 +54,7 @@ def check_picture(output: str) -> Path:
     """Return the path of a picture; raises `ConfigError` if it cannot be drawn under that name."""
     picture = named_output(output, ".png")
     if find_spec("matplotlib") is None:
-        raise ConfigError("curves need matplotlib: pip install 'ulmfit[plots]'")
+        raise ConfigError("curves need matplotlib: pip install matplotlib")
     return picture
 
 

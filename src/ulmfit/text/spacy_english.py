@@ -95,7 +95,7 @@ def _blank() -> Tokenizer:
             raise
         raise ConfigError(
             "setting 'tokenizer.splitter': 'spacy' needs spaCy, which is not installed; "
-            "run pip install 'ulmfit[spacy]'"
+            "run pip install 'spacy>=3.8.2,<3.9'"
         ) from None
     return spacy.blank("en").tokenizer
 

@@ -36,7 +36,7 @@ def learn_pieces(words: Mapping[str, int], size: int, alphabet: list[str]) -> Pi
     except ImportError:
         raise ConfigError(
             "setting 'tokenizer.kind': 'unigram' learns its pieces with SentencePiece, which is "
-            "not installed; install it (pip install 'ulmfit[sentencepiece]') or choose bpe"
+            "not installed; install it (pip install sentencepiece) or choose bpe"
         ) from None
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
