@@ -190,6 +190,21 @@ def test_what_is_missing_or_does_not_fit_is_told(files: Path, refused: Run) -> N
     assert not (files / "out").exists()
 
 
+def test_what_fastai_cannot_use_is_refused(
+    files: Path, run: Run, refused: Run, tiny_model: Path
+) -> None:
+    back = ("--to", "fastai-2", "--output", files / "back")
+    assert refused("convert", tiny_model, *back) == (
+        f"{tiny_model}: reads pieces of bytes (bpe), which fastai does not; give it words first, "
+        "with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
+    )
+    run("convert", files / "lm_fwd.pth", "--vocab", files / "itos.pkl", "--output", files / "lm")
+    for option in (("--storage", "int8"), ("--overwrite",)):
+        message = refused("convert", files / "lm", *back, *option)
+        assert "but it is not for fastai; leave it out" in message
+    assert not (files / "back").exists()
+
+
 def test_an_output_that_is_there_is_not_replaced(files: Path, run: Run, refused: Run) -> None:
     arguments = ("convert", files / "lm_fwd.pth", "--vocab", files / "itos.pkl")
     run(*arguments, "--output", files / "out")

@@ -47,6 +47,19 @@ def test_files_are_unpacked_without_their_folders(tmp_path: Path, folder: Path) 
     assert {path.parent for path in paths} == {folder}
 
 
+def test_a_file_of_less_than_nothing_is_refused(tmp_path: Path, folder: Path) -> None:
+    """It would be unpacked again and again."""
+    header = bytearray(tarfile.TarInfo("a.pth").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    path = tmp_path / "a.tar"
+    path.write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(ArtefactError, match=r"a damaged archive \('a.pth' of -512 bytes\)"):
+        unpack(path, folder)
+    assert list(folder.iterdir()) == []
+
+
 def test_a_full_disk_is_no_damage(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,14 @@ def test_a_pattern_over_folders_is_recorded_with_its_commit(
     assert printed[-1] == f"hf://datasets/me/texts@{COMMIT}/**/train-*.txt"
 
 
+def test_a_pattern_is_matched_as_it_was_downloaded(serve_hub: ServeHub, tmp_path: Path) -> None:
+    """A star stands for folders too, in the hub's own library."""
+    printed, _ = read("hf://datasets/me/texts@refs%2Fv1/t*.txt", serve_hub, tmp_path)
+    assert "not to be had from the hub" in printed[0]  # of such a branch
+    printed, _ = read("hf://datasets/me/texts/*-1.txt", serve_hub, tmp_path)
+    assert printed[0] == repr(" = Three = \nlast line")
+
+
 def test_a_file_that_was_altered_is_refused(serve_hub: ServeHub, tmp_path: Path) -> None:
     name = "hf://datasets/me/texts/raw/test.txt"
     assert read(name, serve_hub, tmp_path)[0][0] == repr("x")
@@ -84,7 +92,16 @@ def test_what_the_hub_does_not_have_is_named(
     assert printed.startswith(f"refused {name}: ") and message in printed
 
 
-@pytest.mark.parametrize("name", ["hf://me/model", "hf://datasets/me/texts", "hf://datasets/x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf://me/model",
+        "hf://datasets/me/texts",
+        "hf://datasets/x",
+        "hf://datasets/me/texts//x.txt",
+        "hf://datasets/me/texts/raw/",
+    ],
+)
 def test_a_wrong_name_is_refused(name: str) -> None:
     with pytest.raises(DataError, match="write hf://datasets/OWNER/NAME/PATH"):
         hub_files(name)

@@ -12,9 +12,10 @@ from ulmfit.config.artefact import BeginMark, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.token_store import TokenStore
-from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.errors import ArtefactError, BusyError, ConfigError, DataError
 from ulmfit.models.language_model import LanguageModel, save_language_models
 from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.models.weights import restore
 from ulmfit.stages.language_modelling import evaluate_language_model
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text
@@ -138,6 +139,8 @@ def test_special_tokens_are_never_generated(tokenizer: Tokenizer) -> None:
 def test_wrong_generation_settings_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(ConfigError, match=r"top_p 0\.0, min_p 0\.0: give a temperature of 0"):
         make(tokenizer).generate(top_p=0.0)
+    with pytest.raises(ConfigError, match=r"temperature inf, .*: give a temperature of 0"):
+        make(tokenizer).generate(temperature=float("inf"))
 
 
 # Perplexity
@@ -245,6 +248,33 @@ def test_a_loaded_model_can_be_saved_again(tokenizer: Tokenizer, tmp_path: Path)
     with pytest.raises(ArtefactError, match="exists already"):
         backward.save_pretrained(tmp_path / "one")
     backward.save_pretrained(tmp_path / "one", overwrite=True)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_folder_that_is_replaced_meanwhile_is_not_mixed(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Between its tokenizer and its weights, which fit another's."""
+    config = TokenizerConfig(vocab_size=tokenizer.vocab_size, min_frequency=1)
+    others = Tokenizer.train(["other words, of another model altogether " * 3] * 3, config)
+    assert others.sha256 != tokenizer.sha256
+    seeds = iter(range(1, times + 1))
+
+    def replaced(path: Path) -> dict[str, torch.Tensor]:
+        if (seed := next(seeds, None)) is not None:
+            make(others, seed=seed).save_pretrained(path.parent, overwrite=True)
+        return restore(path)
+
+    monkeypatch.setattr("ulmfit.models.language_model.restore", replaced)
+    make(tokenizer).save_pretrained(tmp_path / "model")
+    if times > 3:
+        with pytest.raises(BusyError, match="model: replaced again and again; load it once"):
+            LanguageModel.from_pretrained(tmp_path / "model")
+        return
+    loaded = LanguageModel.from_pretrained(tmp_path / "model")
+    assert loaded.tokenizer.sha256 == others.sha256
+    weight = make(others, seed=1).network.encoder.embedding.weight
+    assert torch.equal(loaded.network.encoder.embedding.weight, weight)
 
 
 def test_models_that_do_not_fit_together_are_not_saved(

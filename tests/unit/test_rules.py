@@ -185,6 +185,11 @@ def test_a_repetition_is_bounded() -> None:
     assert decode_marks(["xxmaj"] * 100_000 + ["a"]) == "A"
 
 
+@pytest.mark.parametrize("marks", ["xxup", "xxmaj", "xxrep 3", "xxwrep 3", "xxrep", "xxmaj xxwrep"])
+def test_marks_of_an_unknown_word_go_with_it(marks: str) -> None:
+    assert decode_marks([*marks.split(), "<unk>", "the", "film"]) == "the film"
+
+
 def test_a_custom_rule() -> None:
     rule = Rule("digits", re.compile(r"\d"), lambda match: (("<", 0), (match[0], 0), (">", 0)))
     assert apply_rules((rule,), "a1") == "a<1>"

@@ -57,6 +57,23 @@ def test_a_list_of_fastcore_is_a_list(monkeypatch: pytest.MonkeyPatch, protocol:
         assert load(content) == ["xxunk", "the"]
 
 
+def test_labels_of_fastai_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The `CategoryMap` of a classifier's `dls.vocab`: its items, and their numbers."""
+
+    class CategoryMap:
+        def __init__(self) -> None:
+            self.items, self.sort, self.o2i = ["neg", "pos"], True, {"neg": 0, "pos": 1}
+
+    CategoryMap.__module__, CategoryMap.__qualname__ = "fastai.data.transforms", "CategoryMap"
+    for name in ("fastai", "fastai.data", "fastai.data.transforms"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["fastai.data.transforms"].CategoryMap = CategoryMap  # type: ignore[attr-defined]
+    assert load(pickle.dumps([["xxunk", "the"], CategoryMap()])) == [
+        ["xxunk", "the"],
+        ["neg", "pos"],
+    ]
+
+
 def test_several_pickles_are_read_one_behind_the_other() -> None:
     file = io.BytesIO(pickle.dumps([1]) + pickle.dumps({"a": 2}) + b"rest")
     assert load_plain(file, "f") == [1]
@@ -141,6 +158,28 @@ TUPLES = b")" + b"2\x86" * 40  # (t, t), forty deep: 2**40 steps to be hashed
 def test_keys_that_take_for_ever_are_refused(content: bytes) -> None:
     with pytest.raises(ArtefactError, match="asks for a key of the type 'tuple'"):
         load(content)
+
+
+@pytest.mark.parametrize("key", [b"\x8a\x08" + (2**61 - 1).to_bytes(8, "little"), b"G" + b"@" * 8])
+def test_numbers_that_may_share_a_hash_are_no_keys(key: bytes) -> None:
+    with pytest.raises(ArtefactError, match=r"asks for a (number as|key of the type 'float')"):
+        load(b"\x80\x02}" + key + b"K\x01s.")
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        b"cfastcore.foundation\nL\nh\x00\x85R0",
+        b"cfastcore.foundation\nL\n)\x81}X\x05\x00\x00\x00itemsh\x00sb0",
+    ],
+    ids=["called", "attributes"],
+)
+def test_copies_of_a_list_are_counted(monkeypatch: pytest.MonkeyPatch, copy: bytes) -> None:
+    monkeypatch.setattr(safe_pickle, "MOST_READS", 20_000)
+    whole = b"\x80\x02](" + b"K\x01" * 2000 + b"eq\x00"
+    load(whole + copy + b".")
+    with pytest.raises(ArtefactError, match="or 20,000 pieces"):
+        load(whole + copy * 10 + b".")
 
 
 @pytest.mark.parametrize("content", [b"\x8f(" + TUPLES + b"\x90.", b"(" + TUPLES + b"\x91."])

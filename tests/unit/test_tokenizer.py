@@ -251,6 +251,10 @@ def test_words_come_back_readable() -> None:
     plain = TOKENIZERS["word"]
     assert plain.decode(plain.encode("The dog xxmaj  sat, happy.")) == "The dog xxmaj sat, happy."
     assert plain.decode([BEGIN_ID, UNKNOWN_ID]) == ""
+    ruled = TOKENIZERS["ruled"]
+    assert ruled.decode(ruled.encode("Zyx saw the cat")) == ruled.decode(
+        ruled.encode("saw the cat")
+    )
     assert TOKENIZERS["ruled_bpe"].decode(TOKENIZERS["ruled_bpe"].encode("The DOG\nsat")) == (
         "The DOG\nsat"
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,21 @@ def tensors() -> dict[str, Tensor]:
                           torch.int8, torch.uint8, torch.bool)
         },
     }  # fmt: skip
+
+
+@LAYOUTS
+def test_an_optimizer_with_numbers_of_numpy_is_no_hindrance(tmp_path: Path, layout: bool) -> None:
+    """As fastai's schedules leave them."""
+    hypers = [{"lr": np.float64(0.1), "mom": np.float32(0.9)}]
+    value = {"model": {"a": torch.ones(2)}, "opt": {"hypers": hypers, "state": [{}]}}
+    found = read_torch_file(save(tmp_path / "w.pth", value, layout))
+    torch.testing.assert_close(read(found["model"])["a"], torch.ones(2))
+
+
+def test_a_tensor_of_too_many_axes_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "w.pth", {"a": torch.ones([1] * 65)}, ARCHIVE)
+    with pytest.raises(ArtefactError, match="a tensor without weights"):
+        read_torch_file(path)
 
 
 @LAYOUTS

@@ -19,6 +19,7 @@ WORDS = ["xxunk", "xxpad", "xxbos", "xxeos", "xxmaj", "the", "\n", "été"]
     [
         ("itos.pkl", pickle.dumps(WORDS)),
         ("vocab.json", json.dumps(WORDS).encode()),
+        ("marked.txt", "\n".join(WORDS).replace("\n\n", "\n\\n", 1).encode("utf-8-sig")),
         ("words.txt", "\n".join(WORDS).replace("\n\n", "\n\\n", 1).encode() + b"\n"),
     ],
 )
@@ -30,6 +31,8 @@ def test_words_come_in_the_order_of_their_rows(tmp_path: Path, name: str, conten
 def test_a_pair_is_words_and_labels(tmp_path: Path) -> None:
     (tmp_path / "vocab.pkl").write_bytes(pickle.dumps([WORDS, ["neg", "pos"]]))
     assert read_vocabulary(tmp_path / "vocab.pkl") == (WORDS, ["neg", "pos"])
+    (tmp_path / "vocab.pkl").write_bytes(pickle.dumps([WORDS, [0, 1]]))
+    assert read_vocabulary(tmp_path / "vocab.pkl") == (WORDS, ["0", "1"])
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_a_pair_is_words_and_labels(tmp_path: Path) -> None:
         ("v.json", b'["the"', "not a list of words .*delimiter.*; give another file"),
         ("v.txt", b"caf\xe9", "not a list of words .*decode.*; give another file"),
         ("v.json", b'[["the", "a"], null]', "not a list of words; give a vocabulary"),
+        ("v.json", b'[["the", "a"], [0.5]]', "not a list of words; give a vocabulary"),
         ("v.json", b'[["the", "a"], "neg"]', "not a list of words; give a vocabulary"),
         ("v.pkl", b"", "not a pickle, or a damaged one"),
         ("v.pkl", pickle.dumps(["a", "the", "b", "the"]), "'the' stands in it twice, as words 1 a"),

@@ -10,6 +10,7 @@ from ulmfit.config.text import TokenizerConfig
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
 from ulmfit.models.vocabulary import Coverage, coverage, known_as, with_vocabulary
+from ulmfit.text.marks import MARKS
 from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 GENERAL = ["the film was long and we saw it", "the room was old", "it was the film we saw"] * 3
@@ -87,10 +88,32 @@ def test_a_word_gets_the_mean_of_its_old_pieces() -> None:
     model = model_of(old)
     moved = with_vocabulary(model, new, known_as(new, old))
     weights = model.network.encoder.embedding.weight
-    pieces = old.encode("patient")[1:]
+    pieces = old.encode(" patient")[1:]  # as it stands in text
     assert len(pieces) > 1
     row = moved.network.encoder.embedding.weight[new.words().index("patient")]
     torch.testing.assert_close(row, weights[torch.from_numpy(pieces)].mean(0))
+
+
+def test_a_word_is_known_as_it_stands_in_text() -> None:
+    """Pieces begin with the space before them: `film` alone is other pieces than in a sentence."""
+    old = Tokenizer.train(GENERAL, BPE)
+    new = Tokenizer.train(["the film was long. (it was)"] * 3, WORD)
+    known = dict(zip(new.words(), known_as(new, old), strict=True))
+    assert old.tokens(known["film"]) == [" film"] and old.tokens(known["was"]) == [" was"]
+    assert old.decode(known["."]) == "." and old.decode(known["("]) == " ("
+    assert all(len(known[mark]) == 0 for mark in MARKS if mark in known)
+
+
+def test_from_pieces_to_words_a_model_knows_its_language() -> None:
+    model = LanguageModel.from_pretrained("wikipedia-en-small")
+    texts = [
+        "the film was released in the united states and became a great success .",
+        "he was born in a small town in the north of england and studied music in london .",
+    ]
+    config = TokenizerConfig(kind="word", splitter="spaces", rules="none", min_frequency=1)
+    words = Tokenizer.train(texts, config)
+    moved = with_vocabulary(model, words, known_as(words, model.tokenizer))
+    assert (moved.perplexity(texts) < 2 * model.perplexity(texts)).all()
 
 
 def test_coverage_counts_types_and_tokens() -> None:

@@ -204,7 +204,7 @@ class GenerateConfig:
     min_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Draw among the tokens at least so many times as likely as the likeliest."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the draws."""
 
     device: str = "auto"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from ulmfit.errors import DataError
 
 SCHEME = "hf://"
-_NAME = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?/(.+)")
+_NAME = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?/([^/].*[^/]|[^/])")
 
 
 def is_on_hub(path: str) -> bool:
@@ -26,13 +28,19 @@ def is_on_hub(path: str) -> bool:
 def hub_files(name: str) -> tuple[Path, ...]:
     """Return the local copies of the files that `name` stands for, sorted.
 
-    The path in `name` may be a pattern (`*`, `?`, `[...]`); `@REVISION` is a branch, a tag or a
-    commit, and `main` where it is left out.
+    The path in `name` may be a pattern (`*`, which stands for folders too, `?`, `[...]`);
+    `@REVISION` is a branch, a tag or a commit, a `/` in it written as `%2F`, and `main` where it is
+    left out.
 
     Raises `DataError` if the name is wrong, the hub does not have it, or a file was altered.
     """
     *_, pattern = _parts(name)
-    files = sorted(_snapshot(name).glob(pattern))
+    folder = _snapshot(name)
+    files = sorted(  # as the hub's own library matches them
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and fnmatch(path.relative_to(folder).as_posix(), pattern)
+    )
     if not files:
         raise DataError(f"{name}: the data set has no file of this name or pattern")
     for file in files:
@@ -52,7 +60,7 @@ def _parts(name: str) -> tuple[str, str | None, str]:
     if found is None:
         raise DataError(f"{name}: not a name on the hub; write hf://datasets/OWNER/NAME/PATH")
     repository, revision, pattern = found.groups()
-    return repository, revision, pattern
+    return repository, revision and unquote(revision), pattern
 
 
 @cache

@@ -82,6 +82,8 @@ class _Blocks:
 
 
 def _check(path: Path, member: tarfile.TarInfo) -> None:
+    if member.size < 0:
+        raise tarfile.ReadError(f"'{member.name}' of {member.size:,} bytes")
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or "\0" in member.name:
         raise ArtefactError(f"{path}: '{member.name}' leads out of the archive; not unpacked")

@@ -97,12 +97,12 @@ def _check_one_folder(config: ConvertConfig) -> None:
     if len(config.sources) != 1:
         raise ConfigError(f"setting 'sources': give one model folder to convert to {config.to}")
     unset = ConvertConfig(sources=config.sources, output=config.output)
-    for name in ("vocab", "direction", "labels", "task", "sentencepiece", "rules", "splitter"):
+    told = ("vocab", "direction", "labels", "task", "sentencepiece", "rules", "splitter")
+    unused = ("storage", "precision", "overwrite") if config.to == "fastai-2" else ()
+    for name in (*told, *unused):
         if (found := getattr(config, name)) != getattr(unset, name):
-            raise ConfigError(
-                f"setting '{name}': found {found!r}, but a model folder tells that itself; "
-                "leave it out"
-            )
+            reason = "a model folder tells that itself" if name in told else "it is not for fastai"
+            raise ConfigError(f"setting '{name}': found {found!r}, but {reason}; leave it out")
 
 
 def _to_onnx(config: ConvertConfig, output: Path) -> Path:

@@ -17,6 +17,7 @@ from ulmfit.interop.fastai_names import TIED, to_fastai_2
 from ulmfit.interop.vocabulary import FASTAI_NAMES
 from ulmfit.models.folder import read_config, resolve
 from ulmfit.models.language_model import LanguageModel
+from ulmfit.text.tokenizer import BYTE_LEVEL
 
 VOCABULARY = "vocab.pkl"
 
@@ -27,12 +28,17 @@ def export_fastai(name: str, output: Path) -> Path:
     fastai loads a pair of them with `pretrained_fnames=["forward", "vocab"]`, from its folder
     `models`, into an AWD-LSTM of the same shape.
 
-    Raises `ConfigError` if it is no language model, `ArtefactError` if `output` is there or cannot
-    be written.
+    Raises `ConfigError` if it is no language model, or reads pieces of bytes, `ArtefactError` if
+    `output` is there or cannot be written.
     """
     config: ArtefactConfig = read_config(resolve(name))
     if config.kind != "language_model":
         raise ConfigError(f"{name}: holds a {config.kind}; only language models go to fastai")
+    if config.tokenizer.kind in BYTE_LEVEL:
+        raise ConfigError(
+            f"{name}: reads pieces of bytes ({config.tokenizer.kind}), which fastai does not; give "
+            "it words first, with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
+        )
     if output.exists():
         raise ArtefactError(f"{output}: exists already; choose another --output")
     partial = output.with_name(f".{output.name}.partial")

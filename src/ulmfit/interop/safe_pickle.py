@@ -8,8 +8,9 @@ is the only module that reads pickles.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, BinaryIO, ClassVar
 
 from ulmfit.errors import ArtefactError
@@ -41,13 +42,22 @@ Names = Mapping[tuple[str, str], Any]
 
 
 class PickledList(list[Any]):
-    """A list of fastcore (`L`), which pickles its items as an attribute."""
+    """A list of fastcore (`L`), or of fastai's labels, which pickles its items as an attribute."""
+
+
+class Ignored:
+    """A value that is not wanted, such as a number of NumPy in an optimiser."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
 
 
 CONTAINERS: Names = {
     ("collections", "OrderedDict"): OrderedDict,
     ("fastcore.foundation", "L"): PickledList,
     ("fastai2.core.foundation", "L"): PickledList,
+    ("fastai.data.transforms", "CategoryMap"): PickledList,
+    ("fastai2.data.transforms", "CategoryMap"): PickledList,
 }
 """Containers that are no built-in type of the machine."""
 
@@ -99,11 +109,15 @@ class _Limited:
             raise EOFError
         return line
 
-    def _counted(self, content: bytes) -> bytes:
-        self._bytes -= len(content)
-        self._reads -= 1
+    def count(self, pieces: int) -> None:
+        """Count what one instruction makes of so many pieces."""
+        self._reads -= pieces
         if self._bytes < 0 or self._reads < 0:
             raise ValueError(f"more than {LARGEST:,} bytes, or {MOST_READS:,} pieces")
+
+    def _counted(self, content: bytes) -> bytes:
+        self._bytes -= len(content)
+        self.count(1)
         return content
 
 
@@ -117,7 +131,7 @@ class _Unpickler(_Machine):  # type: ignore[misc]
         self, file: _Limited, names: Names, pointed_to: Callable[[Any], Any] | None
     ) -> None:
         super().__init__(file)
-        self._names, self._pointed_to = names, pointed_to
+        self._file, self._names, self._pointed_to = file, names, pointed_to
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._names:
@@ -136,13 +150,15 @@ class _Unpickler(_Machine):  # type: ignore[misc]
         """
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, PickledList):
+            self._file.count(len(state["items"]))
             target[:] = state["items"]
-        elif not isinstance(target, OrderedDict):  # whose attributes are PyTorch's, and not needed
+        elif not isinstance(target, OrderedDict | Ignored):  # PyTorch's attributes are not needed
             raise _CodeError(f"attributes of '{type(target).__name__}'")
 
     def load_reduce(self) -> None:
         """Call what a name stands for; a dictionary may be made from pairs."""
         function, arguments = self.stack[-2:]
+        self._file.count(sum(len(each) for each in arguments if isinstance(each, Sized)))
         if function is OrderedDict:
             _check_keys(pair[0] for pairs in arguments for pair in pairs)
         super().load_reduce()
@@ -181,10 +197,15 @@ class _Unpickler(_Machine):  # type: ignore[misc]
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuse keys but words and numbers: tuples in tuples take for ever to be found again."""
+    """Refuse keys but words and whole numbers.
+
+    Tuples in tuples take for ever to be found again, and so do many numbers of one hash.
+    """
     for key in keys:
-        if type(key) not in (str, bytes, int, float, bool, type(None)):
+        if type(key) not in (str, bytes, int, bool, type(None)):
             raise _CodeError(f"a key of the type '{type(key).__name__}'")
+        if type(key) is int and abs(key) >= sys.hash_info.modulus:
+            raise _CodeError("a number as large as its hash as a key")
 
 
 def _damaged(error: Exception) -> str:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ulmfit.errors import ArtefactError
-from ulmfit.interop.safe_pickle import CONTAINERS, Names, load_plain
+from ulmfit.interop.safe_pickle import CONTAINERS, Ignored, Names, load_plain
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The number that the older layout opens with."""
@@ -237,7 +237,7 @@ def _storages(path: Path, place: Callable[[str], Place]) -> Callable[[Any], Stor
 
 def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
     """Stand for `torch._utils._rebuild_tensor_v2`: check the numbers, and keep them."""
-    if not isinstance(storage, Storage) or len(shape) != len(stride):
+    if not isinstance(storage, Storage) or not len(shape) == len(stride) <= MOST_AXES:
         raise ValueError("a tensor without weights")
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *stride)):
         raise ValueError("a tensor of no possible shape")
@@ -262,11 +262,23 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 
+MOST_AXES = 64
+"""Of a tensor, as PyTorch has it."""
+
+_OF_NUMPY = [
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+]
+"""What a number of NumPy is made of: fastai's optimisers hold rates and momenta as such."""
+
 NAMES: Names = {
     **CONTAINERS,
     **{("torch", name): dtype for name, dtype in _DTYPES.items()},
     ("torch._utils", "_rebuild_tensor"): _rebuild,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    **dict.fromkeys(_OF_NUMPY, Ignored),
 }
 """All that a file of weights may ask for."""

@@ -59,10 +59,12 @@ def read_vocabulary(path: Path) -> tuple[list[str], list[str]]:
     words, labels = content, []
     if isinstance(content, list | tuple) and len(content) == 2 and _are_words(content[0]):
         words, labels = content
+        if isinstance(labels, list | tuple):
+            labels = [str(label) if isinstance(label, int) else label for label in labels]
     if not _are_words(words) or not _are_words(labels):
         raise ArtefactError(
             f"{path}: not a list of words; give a vocabulary: a pickled or a JSON list of strings, "
-            "or a text file with a word a line"
+            "alone or beside one of labels, or a text file with a word a line"
         )
     _refuse_surrogates(path, words)
     _refuse_duplicates(path, words)
@@ -71,7 +73,7 @@ def read_vocabulary(path: Path) -> tuple[list[str], list[str]]:
 
 def _read(path: Path) -> Any:
     if path.suffix in (".json", ".txt"):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             return json.loads(text)
         return [word.replace("\\n", "\n") for word in text.removesuffix("\n").split("\n")]

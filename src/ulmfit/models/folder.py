@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -39,6 +39,11 @@ SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 
 _AGAIN = "get or make the folder again"
 _PATIENCE = 60.0
+
+MOST_LOADS = 3
+"""How often a folder is loaded that is replaced meanwhile."""
+
+Loaded = TypeVar("Loaded")
 
 
 # Reading
@@ -74,6 +79,33 @@ def read_config(folder: str | Path) -> ArtefactConfig:
     for name in sorted({*REQUIRED[config.kind], *config.files, *named}):
         _check_file(folder, name, config.files.get(name))
     return config
+
+
+def load_whole(folder: Path, load: Callable[[ArtefactConfig], Loaded]) -> Loaded:
+    """Return what `load` makes of the files in `folder`, given its configuration.
+
+    All is loaded again if the folder was replaced meanwhile, so that nothing is of two models.
+
+    Raises `ArtefactError` as `read_config` does, `BusyError` if it is replaced each time.
+    """
+    for _ in range(MOST_LOADS):
+        before = _content(folder / CONFIG)
+        try:
+            loaded = load(read_config(folder))
+        except (ArtefactError, OSError):
+            if _content(folder / CONFIG) == before:
+                raise
+        else:
+            if _content(folder / CONFIG) == before:
+                return loaded
+    raise BusyError(f"{folder}: replaced again and again; load it once that has ended")
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def next_token(
     Raises `ConfigError` for a temperature or a `top_k` below 0, a `top_p` outside (0, 1], or a
     `min_p` outside [0, 1].
     """
-    if not (temperature >= 0 and top_k >= 0 and 0 < top_p <= 1 and 0 <= min_p <= 1):
+    if not (0 <= temperature < math.inf and top_k >= 0 and 0 < top_p <= 1 and 0 <= min_p <= 1):
         raise ConfigError(
             f"temperature {temperature}, top_k {top_k}, top_p {top_p}, min_p {min_p}: give a "
             "temperature of 0 or more, a top_k of 0 or more, a top_p above 0 and at most 1, a "

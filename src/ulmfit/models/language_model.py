@@ -16,7 +16,7 @@ from ulmfit.config.artefact import ArtefactConfig, Member, Storage
 from ulmfit.config.model import Direction, Dropout, EncoderConfig
 from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError
-from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.folder import load_whole, resolve
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork, check_vocabulary
 from ulmfit.models.reading import encode_documents, score_documents
@@ -68,14 +68,24 @@ class LanguageModel:
         there is no such device.
         """
         folder = resolve(name, revision)
-        config = read_config(folder)
+        where = resolve_device(device)
+        return load_whole(folder, lambda config: cls._loaded(folder, config, direction, where))
+
+    @classmethod
+    def _loaded(
+        cls,
+        folder: Path,
+        config: ArtefactConfig,
+        direction: Direction | None,
+        device: torch.device,
+    ) -> LanguageModel:
         if config.kind != "language_model" or config.encoder is None:
             raise ArtefactError(f"{folder}: holds a {config.kind}, not a language model")
         member = choose_member(config, direction, folder)
         tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_bytes(), config.tokenizer)
         network = LanguageModelNetwork(config.encoder, Dropout())
         load_into(network, restore(folder / "model.safetensors"), member.prefix)
-        network.to(resolve_device(device))
+        network.to(device)
         return cls(network, tokenizer, member, bptt=config.bptt, run=dict(config.run))
 
     @property
@@ -110,6 +120,7 @@ class LanguageModel:
     ) -> str:
         """Return `prompt` and its continuation by `tokens` tokens, or up to the document's end.
 
+        Both as the tokenizer writes them: words of the prompt that it does not know are left out.
         The prompt is read once, then one token at a time with the state carried. A backward model
         continues to the left.
         """
@@ -140,9 +151,11 @@ class LanguageModel:
         return self.tokenizer.decode(written[::-1] if backward else written)
 
     def perplexity(self, texts: Iterable[Text]) -> NDArray[np.float64]:
-        """Return each text's perplexity per token [texts], read alone from the begin mark on.
+        """Return each text's perplexity per token [texts], read alone from its first token on.
 
-        An empty text has no token to predict: its perplexity is NaN.
+        That is the begin mark; of a converted backward model, whose mark stands last and is
+        predicted, the text's last token. An empty text has no token to predict: its perplexity is
+        NaN.
         """
         ids = self._ids(texts)
         nll = score_documents(self.network, ids)

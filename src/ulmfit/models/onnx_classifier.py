@@ -16,7 +16,7 @@ from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.data.documents import CHUNK_TOKENS, in_order, packed_batches
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.models.classifier import Classifier, Ids
-from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.folder import load_whole, resolve
 from ulmfit.text.tokenizer import Tokenizer
 
 AFTER = "_after"
@@ -49,7 +49,10 @@ class OnnxClassifier(Classifier):
         the extra `onnx` is not installed.
         """
         folder = resolve(name, revision)
-        config = read_config(folder)
+        return load_whole(folder, lambda config: cls._loaded(folder, config, threads))
+
+    @classmethod
+    def _loaded(cls, folder: Path, config: ArtefactConfig, threads: int) -> OnnxClassifier:
         if config.kind != "onnx_classifier" or config.task is None:
             raise ArtefactError(
                 f"{folder}: holds a {config.kind}, not a classifier in ONNX; "

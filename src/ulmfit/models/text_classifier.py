@@ -17,7 +17,7 @@ from ulmfit.config.model import ClassifierHeadConfig, Dropout
 from ulmfit.data.documents import in_order
 from ulmfit.errors import ArtefactError
 from ulmfit.models.classifier import Classifier
-from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.folder import load_whole, resolve
 from ulmfit.models.networks import ClassifierNetwork, check_vocabulary
 from ulmfit.models.reading import encode_documents, pool_documents
 from ulmfit.models.saving import save_model
@@ -91,7 +91,12 @@ class TextClassifier(Classifier):
         """
         folder, where = resolve(name, revision), resolve_device(device)
         arithmetic = resolve_precision(precision, where)
-        config = read_config(folder)
+        return load_whole(folder, lambda config: cls._loaded(folder, config, where, arithmetic))
+
+    @classmethod
+    def _loaded(
+        cls, folder: Path, config: ArtefactConfig, device: torch.device, precision: Precision
+    ) -> TextClassifier:
         if config.kind == "onnx_classifier":
             raise ArtefactError(
                 f"{folder}: a classifier in ONNX, which can only be asked; give the folder that it "
@@ -106,7 +111,7 @@ class TextClassifier(Classifier):
             outputs = config.task.outputs
             network = ClassifierNetwork(config.encoder, Dropout(), config.head, outputs)
             load_into(network, tensors, member.prefix)
-            members.append(ClassifierMember(member, network.to(where)))
+            members.append(ClassifierMember(member, network.to(device)))
         return cls(
             members,
             tokenizer,
@@ -114,7 +119,7 @@ class TextClassifier(Classifier):
             head=config.head,
             bptt=config.bptt,
             run=dict(config.run),
-            precision=arithmetic,
+            precision=precision,
         )
 
     @property

@@ -20,8 +20,8 @@ from torch import Tensor
 from ulmfit.config.model import Dropout
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.models.networks import LanguageModelNetwork
-from ulmfit.text.marks import MARKS
-from ulmfit.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from ulmfit.text.marks import MARKS, join_words
+from ulmfit.text.tokenizer import BYTE_LEVEL, SPECIAL_TOKENS, Tokenizer
 
 SHOWN = 20
 """Unknown tokens that a report names."""
@@ -56,11 +56,16 @@ def known_as(new: Tokenizer, old: Tokenizer) -> list[Ids]:
     same = {word: i for i, word in enumerate(old.words())}
     by_name = new.config.kind == old.config.kind
     unspoken = [i for word in (*SPECIAL_TOKENS, *MARKS) if (i := same.get(word)) is not None]
-    encoded = old.encode_batch([_text(piece) for piece in new.tokens(range(new.vocab_size))])
+    pieces = map(_text, new.tokens(range(new.vocab_size)))
+    if new.config.kind == "word" and old.config.kind in BYTE_LEVEL:
+        pieces = map(_after_a_word, pieces)
+    encoded = old.encode_batch(list(pieces))
     found: list[Ids] = []
     for word, ids in zip(new.words(), encoded, strict=True):
         if word in same and (by_name or word in (*SPECIAL_TOKENS, *MARKS)):
             found.append(np.array([same[word]], dtype=np.int64))
+        elif word in MARKS:
+            found.append(np.array([], dtype=np.int64))
         else:
             found.append(ids[~np.isin(ids, unspoken)])
     return found
@@ -69,6 +74,11 @@ def known_as(new: Tokenizer, old: Tokenizer) -> list[Ids]:
 def _text(piece: str) -> str:
     """Return a piece as text to encode; nothing of one that is part of a character."""
     return "" if "\ufffd" in piece or piece in SPECIAL_TOKENS else piece
+
+
+def _after_a_word(word: str) -> str:
+    """Return a word as it stands behind another, with the space that pieces begin with."""
+    return join_words(["a", word])[1:] if word else ""
 
 
 def coverage(tokenizer: Tokenizer, known: Sequence[Ids], counts: NDArray[np.int64]) -> Coverage:

@@ -10,6 +10,10 @@ MARKS = (CAPITALIZED, UPPER, REPEATED, WORD_REPEATED)
 """The words that the rules put in."""
 
 FIELD = "xxfld"
+
+UNKNOWN = "<unk>"
+"""Stands for a word that is not in the vocabulary."""
+
 UNSPOKEN = ("xxbos", "xxeos", "xxpad")
 """Marks of fastai's vocabularies that stand for nothing readable."""
 
@@ -20,7 +24,7 @@ LONGEST_REPETITION = 1_000_000
 def decode_marks(words: Iterable[str]) -> str:
     """Return readable text: marks undone, words joined by spaces as punctuation wants them.
 
-    A mark without the word or number it needs is left out.
+    A mark without the word or number it needs is left out, and one of an unknown word with it.
     """
     return join_words(_undo_marks(words))
 
@@ -34,7 +38,9 @@ def _undo_marks(words: Iterable[str]) -> Iterable[str]:
     for word in words:
         if word in UNSPOKEN:
             continue
-        if word in (CAPITALIZED, UPPER):
+        if word == UNKNOWN:
+            case, upper, repetition, times = None, False, None, None
+        elif word in (CAPITALIZED, UPPER):
             case = word
         elif word in (REPEATED, WORD_REPEATED, FIELD):
             repetition, times = word, None

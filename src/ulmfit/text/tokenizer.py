@@ -35,7 +35,7 @@ from ulmfit.text.library_encoder import (
     WORD_PATTERN,
     LibraryEncoder,
 )
-from ulmfit.text.marks import MARKS, decode_marks, join_words
+from ulmfit.text.marks import MARKS, UNKNOWN, decode_marks, join_words
 from ulmfit.text.pieces_encoder import SPACE, PiecesEncoder
 from ulmfit.text.rules import apply_rules, apply_rules_aligned
 from ulmfit.text.spacy_encoder import SpacyEncoder
@@ -44,7 +44,7 @@ from ulmfit.text.types import Text, columns_of
 from ulmfit.text.unicode import replace_surrogates
 from ulmfit.text.unigram import learn_pieces
 
-SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<fld>")
+SPECIAL_TOKENS = ("<pad>", UNKNOWN, "<bos>", "<fld>")
 PAD_ID, UNKNOWN_ID, BEGIN_ID, FIELD_ID = range(4)
 
 BYTE_LEVEL = ("bpe", "unigram")
@@ -200,7 +200,10 @@ class Tokenizer:
         """Return the text of `ids`, special tokens left out, columns on lines of their own."""
         ids = np.asarray(ids, dtype=np.int64)
         columns = np.split(ids, np.flatnonzero(ids == FIELD_ID))
-        texts = [self._decode_column(c[c >= len(SPECIAL_TOKENS)].tolist()) for c in columns]
+        unknown = self._rules and self.config.kind == "word"  # the marks before it go with it
+        least = UNKNOWN_ID if unknown else len(SPECIAL_TOKENS)
+        spoken = [c[(c >= least) & ~np.isin(c, (BEGIN_ID, FIELD_ID))] for c in columns]
+        texts = [self._decode_column(column.tolist()) for column in spoken]
         # What stands before the first field mark is the begin mark alone.
         return "\n".join(texts if texts[0] or len(texts) == 1 else texts[1:])
 
