@@ -199,9 +199,8 @@ def test_what_fastai_cannot_use_is_refused(
         "with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
     )
     run("convert", files / "lm_fwd.pth", "--vocab", files / "itos.pkl", "--output", files / "lm")
-    for option in (("--storage", "int8"), ("--overwrite",)):
-        message = refused("convert", files / "lm", *back, *option)
-        assert "but it is not for fastai; leave it out" in message
+    message = refused("convert", files / "lm", *back, "--storage", "int8")
+    assert "but it is not for fastai; leave it out" in message
     assert not (files / "back").exists()
 
 
@@ -210,6 +209,11 @@ def test_an_output_that_is_there_is_not_replaced(files: Path, run: Run, refused:
     run(*arguments, "--output", files / "out")
     assert "exists already" in refused(*arguments, "--output", files / "out")
     run(*arguments, "--output", files / "out", "--overwrite")
-    assert "exists already" in refused(
-        "convert", files / "out", "--to", "fastai-2", "--output", files / "out"
-    )
+    back = ("convert", files / "out", "--to", "fastai-2", "--output")
+    assert "exists already" in refused(*back, files / "out")
+    assert "more than weights for fastai" in refused(*back, files / "out", "--overwrite")
+    run(*back, files / "back")
+    (files / "back" / "vocab.pkl").write_bytes(b"old")
+    run(*back, files / "back", "--overwrite")
+    assert read_vocabulary(files / "back" / "vocab.pkl")[0][:2] == ["xxpad", "xxunk"]
+    assert not [path for path in files.iterdir() if path.name.startswith(".back.o")]

@@ -60,7 +60,7 @@ def convert(config: ConvertConfig, *, quiet: bool = False) -> Path:
     if config.to != "ulmfit":
         _check_one_folder(config)
     if config.to == "fastai-2":
-        return export_fastai(config.sources[0], output)
+        return export_fastai(config.sources[0], output, overwrite=config.overwrite)
     if config.to == "onnx":
         return _to_onnx(config, output)
     check_replaceable(output.resolve(), config.overwrite)
@@ -98,7 +98,7 @@ def _check_one_folder(config: ConvertConfig) -> None:
         raise ConfigError(f"setting 'sources': give one model folder to convert to {config.to}")
     unset = ConvertConfig(sources=config.sources, output=config.output)
     told = ("vocab", "direction", "labels", "task", "sentencepiece", "rules", "splitter")
-    unused = ("storage", "precision", "overwrite") if config.to == "fastai-2" else ()
+    unused = ("storage", "precision") if config.to == "fastai-2" else ()
     for name in (*told, *unused):
         if (found := getattr(config, name)) != getattr(unset, name):
             reason = "a model folder tells that itself" if name in told else "it is not for fastai"

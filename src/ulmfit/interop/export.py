@@ -22,14 +22,14 @@ from ulmfit.text.tokenizer import BYTE_LEVEL
 VOCABULARY = "vocab.pkl"
 
 
-def export_fastai(name: str, output: Path) -> Path:
+def export_fastai(name: str, output: Path, *, overwrite: bool = False) -> Path:
     """Write the language model called `name` as `forward.pth`, `backward.pth` and `vocab.pkl`.
 
     fastai loads a pair of them with `pretrained_fnames=["forward", "vocab"]`, from its folder
     `models`, into an AWD-LSTM of the same shape.
 
     Raises `ConfigError` if it is no language model, or reads pieces of bytes, `ArtefactError` if
-    `output` is there or cannot be written.
+    `output` cannot be written, or is there and is not to be replaced, or holds other files.
     """
     config: ArtefactConfig = read_config(resolve(name))
     if config.kind != "language_model":
@@ -39,9 +39,8 @@ def export_fastai(name: str, output: Path) -> Path:
             f"{name}: reads pieces of bytes ({config.tokenizer.kind}), which fastai does not; give "
             "it words first, with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
         )
-    if output.exists():
-        raise ArtefactError(f"{output}: exists already; choose another --output")
-    partial = output.with_name(f".{output.name}.partial")
+    _check_replaceable(output, overwrite)
+    partial, aside = (output.with_name(f".{output.name}.{end}") for end in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -50,12 +49,29 @@ def export_fastai(name: str, output: Path) -> Path:
             torch.save(fastai_weights(model), partial / f"{member.direction}.pth")
         with (partial / VOCABULARY).open("wb") as file:
             pickle.dump(fastai_words(model.tokenizer.words()), file)
+        if output.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(output, aside)
         os.replace(partial, output)
+        shutil.rmtree(aside, ignore_errors=True)
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk so
         raise ArtefactError(f"{output}: cannot be written: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return output
+
+
+def _check_replaceable(output: Path, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    if not overwrite:
+        raise ArtefactError(f"{output}: exists already; choose another --output, or overwrite it")
+    ours = {VOCABULARY, "forward.pth", "backward.pth"}
+    if not output.is_dir() or not {path.name for path in output.iterdir()} <= ours:
+        raise ArtefactError(
+            f"{output}: holds more than weights for fastai, so it is not overwritten; choose "
+            "another --output"
+        )
 
 
 def fastai_weights(model: LanguageModel) -> dict[str, Tensor]:
