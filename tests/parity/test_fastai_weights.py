@@ -27,7 +27,7 @@ LABELS = ("sport", "art", "weather", "money")
 
 @pytest.fixture
 def fixtures() -> Path:
-    return Path(__file__).with_name("golden") / "fastai-2.8.12"
+    return Path(__file__).with_name("fastai-2.8.12")
 
 
 @pytest.fixture
