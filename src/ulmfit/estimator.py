@@ -402,13 +402,11 @@ def _holds(settings: Any, path: Sequence[str]) -> bool:
 
 def _without(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
     """Return nested settings without the one at `path`."""
+    if not _holds(settings, path):
+        return dict(settings)
     first, *rest = path
-    if not rest:
-        return {name: value for name, value in settings.items() if name != first}
-    inner = settings.get(first)
-    return (
-        {**settings, first: _without(inner, rest)} if isinstance(inner, Mapping) else {**settings}
-    )
+    others = {name: value for name, value in settings.items() if name != first}
+    return {**others, first: _without(settings[first], rest)} if rest else others
 
 
 def _check_columns(texts: Any, fitted: Iterable[Any] | None, what: str) -> None:
