@@ -590,7 +590,7 @@ def test_every_number_of_the_readmes_table_is_on_file() -> None:
         for line in place.splitlines()
         if line.startswith("|")
     ]
-    assert len(rows) == 6
+    assert len(rows) == 7
     for row in rows:
         for column, cell in zip(header[1:], row[1:], strict=True):
             link = re.fullmatch(r"\[(.*)\]\((benchmarks/results/[\w-]+\.json)\)", cell)
