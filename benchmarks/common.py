@@ -179,11 +179,16 @@ def parser(description: str | None) -> ArgumentParser:
 
 
 def parse(options: ArgumentParser, arguments: list[str] | None) -> Namespace:
-    """Parse `arguments` and check that the data is there, if it is asked for."""
+    """Parse `arguments` and check that the data is there."""
     parsed = options.parse_args(arguments)
-    if not getattr(parsed, "page", False) and not parsed.data.is_dir():
-        options.error(f"--data: {parsed.data}: no such folder; give the folder of the data sets")
+    check_data(options, parsed.data)
     return parsed
+
+
+def check_data(options: ArgumentParser, data: Path) -> None:
+    """End the program if the folder of the data sets is not there."""
+    if not data.is_dir():
+        options.error(f"--data: {data}: no such folder; give the folder of the data sets")
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, ROOT, parse, parser
+from common import RESULTS, ROOT, check_data, parser
 from page import write_page
 from rich.console import Console
 from rich.table import Table
@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     options = parser(__doc__)
     options.add_argument("--page", action="store_true", help="run nothing, print the page")
-    parsed = parse(options, arguments)
+    parsed = options.parse_args(arguments)
+    if not parsed.page:
+        check_data(options, parsed.data)
     for script, *rest in () if parsed.page else QUICK:
         path = Path(__file__).with_name(script)
         subprocess.run([sys.executable, str(path), "--data", str(parsed.data), *rest], check=True)

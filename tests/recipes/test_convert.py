@@ -216,4 +216,4 @@ def test_an_output_that_is_there_is_not_replaced(files: Path, run: Run, refused:
     (files / "back" / "vocab.pkl").write_bytes(b"old")
     run(*back, files / "back", "--overwrite")
     assert read_vocabulary(files / "back" / "vocab.pkl")[0][:2] == ["xxpad", "xxunk"]
-    assert not [path for path in files.iterdir() if path.name.startswith(".back.o")]
+    assert not [path for path in files.iterdir() if path.name.startswith(".back.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.errors import ArtefactError, ConfigError
 from ulmfit.interop.fastai_names import TIED, to_fastai_2
 from ulmfit.interop.vocabulary import FASTAI_NAMES
-from ulmfit.models.folder import read_config, resolve
+from ulmfit.models.folder import beside, read_config, recover, resolve, swap
 from ulmfit.models.language_model import LanguageModel
 from ulmfit.text.tokenizer import BYTE_LEVEL
 
@@ -39,8 +38,9 @@ def export_fastai(name: str, output: Path, *, overwrite: bool = False) -> Path:
             f"{name}: reads pieces of bytes ({config.tokenizer.kind}), which fastai does not; give "
             "it words first, with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
         )
+    recover(output)
     _check_replaceable(output, overwrite)
-    partial, aside = (output.with_name(f".{output.name}.{end}") for end in ("partial", "old"))
+    partial = beside(output, "partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -49,11 +49,7 @@ def export_fastai(name: str, output: Path, *, overwrite: bool = False) -> Path:
             torch.save(fastai_weights(model), partial / f"{member.direction}.pth")
         with (partial / VOCABULARY).open("wb") as file:
             pickle.dump(fastai_words(model.tokenizer.words()), file)
-        if output.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(output, aside)
-        os.replace(partial, output)
-        shutil.rmtree(aside, ignore_errors=True)
+        swap(partial, output)
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk so
         raise ArtefactError(f"{output}: cannot be written: {error}") from None
     finally:

@@ -175,7 +175,7 @@ def write_folder(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            _recover(folder)
+            recover(folder)
             check_replaceable(folder, overwrite)
             _write_whole(folder, config, files, card)
     except OSError as error:
@@ -188,12 +188,12 @@ def _write_whole(
     folder: Path, config: ArtefactConfig, files: Mapping[str, Content], card: str
 ) -> None:
     """Write the model beside `folder`, then give it its name."""
-    partial = _beside(folder, "partial")
+    partial = beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         _fill(partial, config, files, card)
-        _swap(partial, folder)
+        swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -244,15 +244,17 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
 # Replacing: the old folder steps aside, the new one takes its name, the old one goes.
 
 
-def _beside(folder: Path, suffix: str) -> Path:
+def beside(folder: Path, suffix: str) -> Path:
+    """Return a hidden path beside `folder`, for what is not it yet or no more."""
     return folder.parent / f".{folder.name}.{suffix}"
 
 
 def _aside(folder: Path) -> Path:
-    return _beside(folder, "replaced")
+    return beside(folder, "replaced")
 
 
-def _swap(partial: Path, folder: Path) -> None:
+def swap(partial: Path, folder: Path) -> None:
+    """Give `partial` the name of `folder`, in place of what stands there."""
     if folder.exists():
         os.replace(folder, _aside(folder))
     os.replace(partial, folder)
@@ -260,8 +262,8 @@ def _swap(partial: Path, folder: Path) -> None:
     shutil.rmtree(_aside(folder), ignore_errors=True)
 
 
-def _recover(folder: Path) -> None:
-    """Finish what a killed `_swap` began. Call with the lock held."""
+def recover(folder: Path) -> None:
+    """Finish what a killed `swap` began. Call with the lock held."""
     if not folder.exists() and _aside(folder).exists():
         os.replace(_aside(folder), folder)
     shutil.rmtree(_aside(folder), ignore_errors=True)
@@ -272,7 +274,7 @@ def _whole(folder: str | Path) -> Path:
     path = Path(folder)
     if not path.exists() and _aside(path.resolve()).exists():
         with _locked(path.resolve()):
-            _recover(path.resolve())
+            recover(path.resolve())
     if not path.exists():
         raise ArtefactError(f"{path}: no such model folder; {_names()}")
     if not path.is_dir():
@@ -283,7 +285,7 @@ def _whole(folder: str | Path) -> Path:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        with FileLock(_beside(folder, "lock"), timeout=_PATIENCE):
+        with FileLock(beside(folder, "lock"), timeout=_PATIENCE):
             yield
     except Timeout:
         raise BusyError(f"{folder}: another process is writing it; try again later") from None
