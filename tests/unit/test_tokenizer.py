@@ -65,7 +65,7 @@ BYTE_LEVEL = pytest.mark.parametrize("kind", ["bpe", "unigram"])
 SPACY_KINDS = [
     kind for kind, tokenizer in TOKENIZERS.items() if tokenizer.config.splitter == "spacy"
 ]
-LIBRARY_KINDS = [kind for kind in TOKENIZERS if kind not in SPACY_KINDS]
+CUT_KINDS = ["unigram", "word", "ruled", "spaced"]
 
 NAMES = [*SPECIAL_TOKENS, *MARKS, "xxbos", "xxfld", "XXMAJ"]
 UNICODE_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -126,7 +126,7 @@ def test_text_never_becomes_a_special_token_or_a_mark(kind: str, name: str) -> N
 @example("".join(f"don't {'ab' * i} {'12,' * (i % 5)}{'!?' * i}  \n they'll" for i in range(60)))
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("window", [2 * REACH, 333])
-@pytest.mark.parametrize("kind", LIBRARY_KINDS)
+@pytest.mark.parametrize("kind", CUT_KINDS)
 def test_encoding_in_windows_is_encoding_at_once(kind: str, window: int, text: str) -> None:
     whole = TOKENIZERS[kind]
     cut = Tokenizer.from_json(whole.to_json(), whole.config)
@@ -477,6 +477,11 @@ def damaged(kind: str, **changes: Any) -> bytes:
     return json.dumps({**json.loads(TOKENIZERS[kind].to_json()), **changes}).encode()
 
 
+def other_merges() -> bytes:
+    model = json.loads(TOKENIZERS["bpe"].to_json())["model"]
+    return damaged("bpe", model={**model, "merges": model["merges"][::-1]})
+
+
 @pytest.mark.parametrize(
     ("stored", "found"),
     [
@@ -506,6 +511,12 @@ def damaged(kind: str, **changes: Any) -> bytes:
             TOKENIZERS["bpe"].to_json().replace(b'"<fld>":3', b'"<fld>":3,"<gap>":9999'),
             "found ids that are not 0, 1, 2 and so on",
         ),
+        (
+            TOKENIZERS["bpe"].to_json().replace(b"{1,32}", b"{1,31}", 1),
+            "found pieces of text that another pattern cuts",
+        ),
+        (damaged("bpe", pre_tokenizer=None), "found pieces of text that another pattern cuts"),
+        (other_merges(), "found merges in another order than the ids of their pieces"),
     ],
 )
 def test_damaged_files_are_refused(stored: bytes, found: str) -> None:

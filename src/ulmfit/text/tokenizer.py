@@ -1,4 +1,4 @@
-"""The tokenizer: trained on a sample, text to ids and back, over the `tokenizers` library.
+"""The tokenizer: trained on a sample, text to ids and back, stored as by the library `tokenizers`.
 
 Four kinds. `bpe`: byte-level byte-pair encoding; any valid Unicode comes back unchanged (unless
 rules are asked for). `unigram`: byte-level pieces of a unigram model, likewise. `word`: words and
@@ -28,6 +28,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
+from ulmfit.text.byte_pair_encoder import BYTE_OF, BytePairEncoder, bytes_of
 from ulmfit.text.fastai_rules import RULE_SETS
 from ulmfit.text.library_encoder import (
     BPE_PATTERN,
@@ -55,6 +56,9 @@ SMALLEST_BYTE_LEVEL = 300
 
 Ids = NDArray[np.int64]
 
+Encoder = BytePairEncoder | LibraryEncoder | SpacyEncoder
+"""What turns text, after the rules, into ids, none of them a special token's."""
+
 
 class Tokenizer:
     """Text to ids and back. Made by `train` or `from_json`.
@@ -66,12 +70,18 @@ class Tokenizer:
     window = 2**16
     """Characters of a long text that are encoded at once; the encoders tell the fewest."""
 
-    def __init__(self, stored: bytes, library: tokenizers.Tokenizer, config: TokenizerConfig):
+    def __init__(
+        self,
+        stored: bytes,
+        library: tokenizers.Tokenizer,
+        encoder: Encoder,
+        config: TokenizerConfig,
+    ) -> None:
         self.config = config
         self._stored = stored
         self._library = library
+        self._encoder = encoder
         self._rules = RULE_SETS[config.rules]
-        self._encoder = _encoder(library, config)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tokenizer.from_json, (self._stored, self.config)
@@ -142,7 +152,7 @@ class Tokenizer:
                 f"tokenizer.json: cannot be read ({error}); restore the file or make it again"
             ) from None
         _check(values, library, config)
-        return cls(stored, library, config)
+        return cls(stored, library, _encoder(values, library, config), config)
 
     def to_json(self) -> bytes:
         """Return the contents of `tokenizer.json`."""
@@ -173,12 +183,12 @@ class Tokenizer:
     def encode(self, text: Text) -> Ids:
         """Return the ids [n] of a document, the begin mark first.
 
-        A lone surrogate counts as U+FFFD. Memory beyond the ids is bounded for any length.
+        A lone surrogate counts as U+FFFD. Memory is in proportion to the length.
         """
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[Text]) -> list[Ids]:
-        """Return the ids [n] of each document; `tokenizers` encodes the shorter in parallel."""
+        """Return the ids [n] of each document; on all cores, but where spaCy splits words."""
         columns = iter(self._encode_columns([c for text in texts for c in columns_of(text)]))
         return [_document(text, [next(columns) for _ in columns_of(text)]) for text in texts]
 
@@ -301,17 +311,18 @@ def _check_settings(config: TokenizerConfig) -> None:
         )
 
 
-def _encoder(
-    library: tokenizers.Tokenizer, config: TokenizerConfig
-) -> LibraryEncoder | SpacyEncoder:
-    """Return what turns text, after the rules, into ids, none of them a special token's."""
+def _encoder(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> Encoder:
     if config.kind == "sentencepiece":
         return PiecesEncoder(library)
-    if config.splitter != "spacy":
-        return LibraryEncoder(library)
-    vocabulary = library.get_vocab()
-    words = {word: vocabulary[word] for word in vocabulary.keys() - set(SPECIAL_TOKENS)}
-    return SpacyEncoder(words, UNKNOWN_ID)
+    vocabulary = values["model"]["vocab"]
+    if config.kind == "bpe":
+        special = {name: vocabulary[name] for name in SPECIAL_TOKENS}
+        pieces = {bytes_of(word): vocabulary[word] for word in vocabulary.keys() - special.keys()}
+        return BytePairEncoder(pieces, special, BPE_PATTERN)
+    if config.splitter == "spacy":
+        words = {word: vocabulary[word] for word in vocabulary.keys() - set(SPECIAL_TOKENS)}
+        return SpacyEncoder(words, UNKNOWN_ID)
+    return LibraryEncoder(library)
 
 
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -386,6 +397,10 @@ def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) 
         found = "ids that are not 0, 1, 2 and so on"
     elif config.splitter != _splitter(values):
         found = f"words of another splitter than {config.splitter}"
+    elif config.kind in BYTE_LEVEL and not _cuts_byte_level(values):
+        found = "pieces of text that another pattern cuts"
+    elif config.kind == "bpe" and not _merges_by_ids(values["model"]):
+        found = "merges in another order than the ids of their pieces"
     else:
         return
     raise ArtefactError(f"tokenizer.json: found {found}; restore the file or make it again")
@@ -396,6 +411,21 @@ def _splitter(values: Any) -> str:
     pattern = (values["pre_tokenizer"] or {}).get("pattern")
     known = (({"String": " "}, "spacy"), ({"Regex": SPACED_PATTERN}, "spaces"))
     return next((name for other, name in known if other == pattern), "pattern")
+
+
+def _cuts_byte_level(values: Any) -> bool:
+    """Whether text is cut into pre-tokens by the pattern of byte-level pieces."""
+    match values["pre_tokenizer"]:
+        case {"pretokenizers": [{"pattern": {"Regex": pattern}}, *_]}:
+            return bool(pattern == BPE_PATTERN)
+    return False
+
+
+def _merges_by_ids(model: Any) -> bool:
+    """Whether the ids are those of the bytes, then of what each merge makes, in their order."""
+    words = sorted(model["vocab"], key=model["vocab"].get)[len(SPECIAL_TOKENS) :]
+    made = ["".join(merge) for merge in model["merges"]]
+    return set(words[: len(BYTE_OF)]) == BYTE_OF.keys() and words[len(BYTE_OF) :] == made
 
 
 def _document(text: Text, columns: Sequence[Ids]) -> Ids:
