@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.models.language_model import LanguageModel
-from ulmfit.text.byte_pair_encoder import BLOCK, BYTE_OF, bytes_of
+from ulmfit.text.byte_pair_encoder import BLOCK
 from ulmfit.text.library_encoder import LibraryEncoder
 from ulmfit.text.tokenizer import BEGIN_ID, SPECIAL_TOKENS, Tokenizer
 
@@ -87,12 +87,3 @@ def test_special_names_are_plain_text(shipped: Tokenizer) -> None:
     for name in SPECIAL_TOKENS:
         ids = shipped.encode(f"{name}a {name} ")[1:]
         assert (ids >= len(SPECIAL_TOKENS)).all() and shipped.decode(ids) == f"{name}a {name} "
-
-
-def test_bytes_are_spelt_as_the_library_spells_them() -> None:
-    assert sorted(BYTE_OF) == sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    assert sorted(BYTE_OF.values()) == list(range(256))
-    level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    for text in ["".join(map(chr, range(0x800))), CORPUS[1]]:
-        ((spelt, _),) = level.pre_tokenize_str(text)
-        assert bytes_of(spelt) == text.encode()

@@ -18,12 +18,6 @@ from ulmfit.text.blocks import blocks_of
 
 Ids = NDArray[np.int64]
 
-_VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_OTHERS = sorted({*range(256)} - {*_VISIBLE})
-BYTE_OF = {chr(byte): byte for byte in _VISIBLE}
-BYTE_OF |= {chr(256 + place): byte for place, byte in enumerate(_OTHERS)}
-"""The byte that a character stands for in a `tokenizer.json`, as GPT-2 spells bytes."""
-
 BLOCK = 64
 """Texts that a thread encodes before it takes the next."""
 
@@ -65,8 +59,3 @@ class BytePairEncoder:
     def _encode_block(self, texts: Sequence[str]) -> list[Ids]:
         encode = self._encoding.encode_to_numpy
         return [encode(text, disallowed_special=()).astype(np.int64) for text in texts]
-
-
-def bytes_of(piece: str) -> bytes:
-    """Return the bytes that a piece is spelt in."""
-    return bytes(map(BYTE_OF.__getitem__, piece))

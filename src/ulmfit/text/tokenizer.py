@@ -28,7 +28,8 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from ulmfit.config.artefact import BeginMark
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.errors import ArtefactError, ConfigError, DataError
-from ulmfit.text.byte_pair_encoder import BYTE_OF, BytePairEncoder, bytes_of
+from ulmfit.text.byte_level import ALPHABET, bytes_of, spell
+from ulmfit.text.byte_pair_encoder import BytePairEncoder
 from ulmfit.text.fastai_rules import RULE_SETS
 from ulmfit.text.library_encoder import (
     BPE_PATTERN,
@@ -71,15 +72,12 @@ class Tokenizer:
     """Characters of a long text that are encoded at once; the encoders tell the fewest."""
 
     def __init__(
-        self,
-        stored: bytes,
-        library: tokenizers.Tokenizer,
-        encoder: Encoder,
-        config: TokenizerConfig,
+        self, stored: bytes, words: Sequence[str], encoder: Encoder, config: TokenizerConfig
     ) -> None:
         self.config = config
         self._stored = stored
-        self._library = library
+        self._words = words
+        self._ids = {word: index for index, word in enumerate(words)}
         self._encoder = encoder
         self._rules = RULE_SETS[config.rules]
 
@@ -146,13 +144,16 @@ class Tokenizer:
         stored = stored.encode() if isinstance(stored, str) else stored
         try:
             values = json.loads(stored)
-            library = tokenizers.Tokenizer.from_str(stored.decode())
+            words = _words_of(values["model"])
+            _check(values, words, config)
+            encoder = _encoder(stored, words, config)
+        except ArtefactError:
+            raise
         except Exception as error:  # the library raises bare exceptions
             raise ArtefactError(
                 f"tokenizer.json: cannot be read ({error}); restore the file or make it again"
             ) from None
-        _check(values, library, config)
-        return cls(stored, library, _encoder(values, library, config), config)
+        return cls(stored, words, encoder, config)
 
     def to_json(self) -> bytes:
         """Return the contents of `tokenizer.json`."""
@@ -172,13 +173,12 @@ class Tokenizer:
 
     def words(self) -> list[str]:
         """Return the vocabulary as `tokenizer.json` spells it, in the order of the ids."""
-        vocabulary = self._library.get_vocab()
-        return sorted(vocabulary, key=vocabulary.__getitem__)
+        return list(self._words)
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, special tokens included."""
-        return int(self._library.get_vocab_size())
+        return len(self._words)
 
     def encode(self, text: Text) -> Ids:
         """Return the ids [n] of a document, the begin mark first.
@@ -224,13 +224,12 @@ class Tokenizer:
     def id_of(self, piece: str) -> int | None:
         """Return the id of a special token, or of a piece written as in the text, if it is one."""
         if self.config.kind in BYTE_LEVEL and piece not in SPECIAL_TOKENS:
-            piece = "".join(p for p, _ in _BYTES.pre_tokenize_str(replace_surrogates(piece)))
+            piece = spell(replace_surrogates(piece))
         elif self.config.kind == "sentencepiece":
             piece = piece.replace(" ", SPACE)
         elif self.config.splitter == "spacy":
             piece = visible(piece)
-        found: int | None = self._library.token_to_id(piece)
-        return found
+        return self._ids.get(piece)
 
     def _encode_columns(self, columns: Sequence[str]) -> list[Ids]:
         """Ids [n] of each column."""
@@ -250,7 +249,7 @@ class Tokenizer:
     def _decode_column(self, ids: list[int]) -> str:
         """Text of ids among which there is no special token."""
         if self.config.kind != "word":
-            text: str = self._library.decode(ids, skip_special_tokens=False)
+            text = self._join_pieces([self._words[index] for index in ids])
             return decode_marks(re.findall(r"\n|\S+", text)) if self._rules else text
         words = self.tokens(ids)
         if self.config.splitter == "spacy":
@@ -259,13 +258,19 @@ class Tokenizer:
             return decode_marks(words)
         return " ".join(words) if self.config.splitter == "spaces" else join_words(words)
 
+    def _join_pieces(self, pieces: Sequence[str]) -> str:
+        """Text of pieces that stand behind one another; bytes that are no UTF-8 become U+FFFD."""
+        if self.config.kind in BYTE_LEVEL:
+            return bytes_of("".join(pieces)).decode(errors="replace")
+        return "".join(pieces).removeprefix(SPACE).replace(SPACE, " ")
+
     def _token(self, index: int) -> str:
-        piece = self._library.id_to_token(index)
-        if piece is None:
+        if not 0 <= index < self.vocab_size:
             raise IndexError(f"id {index} is not among the {self.vocab_size} of the tokenizer")
+        piece = self._words[index]
         if self.config.kind in BYTE_LEVEL and index >= len(SPECIAL_TOKENS):
-            return str(self._library.decode([index], skip_special_tokens=False))
-        return piece.replace(SPACE, " ") if self.config.kind == "sentencepiece" else str(piece)
+            return self._join_pieces([piece])
+        return piece.replace(SPACE, " ") if self.config.kind == "sentencepiece" else piece
 
 
 def reverse_ids(ids: Ids, begin_mark: BeginMark) -> Ids:
@@ -311,18 +316,16 @@ def _check_settings(config: TokenizerConfig) -> None:
         )
 
 
-def _encoder(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> Encoder:
-    if config.kind == "sentencepiece":
-        return PiecesEncoder(library)
-    vocabulary = values["model"]["vocab"]
+def _encoder(stored: bytes, words: Sequence[str], config: TokenizerConfig) -> Encoder:
+    ids = {word: index for index, word in enumerate(words) if word not in SPECIAL_TOKENS}
     if config.kind == "bpe":
-        special = {name: vocabulary[name] for name in SPECIAL_TOKENS}
-        pieces = {bytes_of(word): vocabulary[word] for word in vocabulary.keys() - special.keys()}
+        special = {name: index for index, name in enumerate(SPECIAL_TOKENS)}
+        pieces = {bytes_of(word): index for word, index in ids.items()}
         return BytePairEncoder(pieces, special, BPE_PATTERN)
     if config.splitter == "spacy":
-        words = {word: vocabulary[word] for word in vocabulary.keys() - set(SPECIAL_TOKENS)}
-        return SpacyEncoder(words, UNKNOWN_ID)
-    return LibraryEncoder(library)
+        return SpacyEncoder(ids, UNKNOWN_ID)
+    library = tokenizers.Tokenizer.from_str(stored.decode())
+    return PiecesEncoder(library) if config.kind == "sentencepiece" else LibraryEncoder(library)
 
 
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -384,22 +387,32 @@ def _rendered(values: dict[str, Any]) -> bytes:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _check(values: Any, library: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
+def _words_of(model: Any) -> list[str]:
+    """Return the vocabulary of a model, in the order of its ids."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        return sorted(vocabulary, key=vocabulary.__getitem__)
+    return [piece for piece, _ in vocabulary]
+
+
+def _check(values: Any, words: Sequence[str], config: TokenizerConfig) -> None:
     """Raise `ArtefactError` if the tokenizer read is none of this project's."""
     model = {"bpe": "BPE", "word": "WordLevel"}.get(config.kind, "Unigram")
+    vocabulary = values["model"]["vocab"]
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len({*words}))
     if values["model"].get("type") != model:
         found = f"a model of type {values['model'].get('type')}, not {model}"
     elif values.get("added_tokens"):
         found = f"added token {values['added_tokens'][0].get('content')!r}, which text could become"
-    elif [library.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(4)):
+    elif tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         found = f"other special tokens than {', '.join(SPECIAL_TOKENS)} at ids 0 to 3"
-    elif sorted(library.get_vocab().values()) != list(range(len(values["model"]["vocab"]))):
+    elif sorted(ids) != list(range(len(words))):
         found = "ids that are not 0, 1, 2 and so on"
     elif config.splitter != _splitter(values):
         found = f"words of another splitter than {config.splitter}"
     elif config.kind in BYTE_LEVEL and not _cuts_byte_level(values):
         found = "pieces of text that another pattern cuts"
-    elif config.kind == "bpe" and not _merges_by_ids(values["model"]):
+    elif config.kind == "bpe" and not _merges_by_ids(values["model"], words):
         found = "merges in another order than the ids of their pieces"
     else:
         return
@@ -421,11 +434,11 @@ def _cuts_byte_level(values: Any) -> bool:
     return False
 
 
-def _merges_by_ids(model: Any) -> bool:
+def _merges_by_ids(model: Any, words: Sequence[str]) -> bool:
     """Whether the ids are those of the bytes, then of what each merge makes, in their order."""
-    words = sorted(model["vocab"], key=model["vocab"].get)[len(SPECIAL_TOKENS) :]
-    made = ["".join(merge) for merge in model["merges"]]
-    return set(words[: len(BYTE_OF)]) == BYTE_OF.keys() and words[len(BYTE_OF) :] == made
+    learned = len(SPECIAL_TOKENS) + len(ALPHABET)
+    single = {*words[len(SPECIAL_TOKENS) : learned]}
+    return single == ALPHABET and list(words[learned:]) == ["".join(m) for m in model["merges"]]
 
 
 def _document(text: Text, columns: Sequence[Ids]) -> Ids:
