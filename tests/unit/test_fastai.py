@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ulmfit.config.model import ClassifierHeadConfig, Dropout, EncoderConfig
 from ulmfit.errors import ArtefactError
@@ -64,8 +64,10 @@ def test_the_table_of_names_is_reversible(classes: int) -> None:
         ("0.rnns.12.module.weight_hh_l0_raw", "0.rnns.12.weight_hh_l0_raw"),
         ("0.encoder_with_dropout.embed.weight", "0.encoder_dp.emb.weight"),
         ("1.layers.0.2.weight", "1.layers.0.2.weight"),
+        ("1.layers.1.bn.running_var", "1.layers.1.0.running_var"),
+        ("1.layers.1.lin.bias", "1.layers.1.2.bias"),
         ("something.else", "something.else"),
-        ("0." + "module." * 3000 + "x", "0." + "module." * 2994 + "x"),
+        ("0." + "module." * 3000 + "x", "0." + "module." * 2992 + "x"),
     ],
 )
 def test_names_of_other_layouts(name: str, expected: str) -> None:
@@ -80,6 +82,72 @@ def test_a_classifier_is_read_with_its_head(tmp_path: Path) -> None:
     network = ClassifierNetwork(model.encoder, Dropout(), model.head, model.classes)
     network.load_state_dict(model.read())
     assert torch.equal(model.read()["head.blocks.2.2.weight"], weights["1.layers.2.2.weight"])
+
+
+def trained(module: nn.Module) -> nn.Module:
+    """Batch norms as if they had seen something."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                assert values is not None
+                nn.init.uniform_(values, 0.5, 1.5)
+    return module.eval()
+
+
+class Block2018(nn.Module):
+    """`LinearBlock` of the scripts of 2018."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.lin, self.bn = nn.Linear(inputs, outputs), nn.BatchNorm1d(inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.lin(self.bn(inputs))
+        return outputs
+
+
+def flat_head(*, dropout: bool) -> nn.Sequential:
+    """The layers of fastai 1's `PoolingLinearClassifier`, which leaves a dropout of 0 out."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((12, 5), (5, 7), (7, 3)):
+        dropped = [nn.Dropout(0.1)] if dropout else []
+        layers += [nn.BatchNorm1d(inputs), *dropped, nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def head_2018() -> nn.ModuleList:
+    return nn.ModuleList([Block2018(12, 5), Block2018(5, 7), Block2018(7, 3)])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: flat_head(dropout=True), lambda: flat_head(dropout=False), head_2018]
+)
+def test_heads_of_other_layouts_answer_alike(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    head = trained(make())
+    weights = {n: t for n, t in classifier().items() if not n.startswith("1.")}
+    weights |= {f"1.layers.{name}": tensor for name, tensor in head.state_dict().items()}
+    model = read_fastai(save(tmp_path / "clf.pth", weights))
+    assert model.head is not None and model.head.hidden_sizes == (5, 7)
+    network = ClassifierNetwork(model.encoder, Dropout(), model.head, model.classes).eval()
+    network.load_state_dict(model.read())
+    pooled = expected = torch.randn(9, 12)
+    if isinstance(head, nn.ModuleList):
+        for block in head:
+            outputs = block(expected)
+            expected = outputs.relu()
+        expected = outputs
+    else:
+        expected = head(expected)
+    torch.testing.assert_close(network(pooled), expected, rtol=0, atol=1e-6)
+
+
+def test_a_flat_head_without_its_first_batch_norm_is_refused(tmp_path: Path) -> None:
+    weights = {n: t for n, t in classifier().items() if not n.startswith("1.")}
+    head = flat_head(dropout=True).state_dict()
+    weights |= {f"1.layers.{n}": t for n, t in head.items() if not n.startswith("0.")}
+    with pytest.raises(ArtefactError, match=r"not expected '1\.layers\.2\.weight'"):
+        read_fastai(save(tmp_path / "clf.pth", weights))
 
 
 def test_the_blocks_of_a_head_are_put_in_order_by_number(tmp_path: Path) -> None:

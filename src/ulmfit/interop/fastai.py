@@ -24,6 +24,7 @@ from ulmfit.interop.fastai_names import (
     TIED,
     as_fastai_2,
     from_fastai_2,
+    in_blocks,
     is_copy,
     is_quasi_recurrent,
     to_fastai_2,
@@ -127,7 +128,8 @@ def read_fastai(path: Path) -> FastaiModel:
         for name, tensor in content.items()
     ):
         raise ArtefactError(f"{path}: holds no weights by name; give a file that fastai saved")
-    given = {as_fastai_2(name): tensor for name, tensor in content.items()}
+    blocks = in_blocks(content)
+    given = {as_fastai_2(blocks.get(name) or name): tensor for name, tensor in content.items()}
     _refuse_strangers(path, given)
     own = {from_fastai_2(name): tensor for name, tensor in given.items() if not is_copy(name)}
     model = _described(path, own)

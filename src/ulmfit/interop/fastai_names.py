@@ -7,6 +7,7 @@ both ways; the other layouts are brought to the names of fastai 2 before.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 
 Table = tuple[tuple[str, str], ...]
@@ -30,6 +31,8 @@ OTHER_LAYOUTS: Table = (
     ("0.module.{rest}", "0.{rest}"),  # the encoder of a classifier
     ("0.encoder_with_dropout.embed.weight", "0.encoder_dp.emb.weight"),  # 2018
     ("0.rnns.{layer}.module.weight_hh_l0_raw", "0.rnns.{layer}.weight_hh_l0_raw"),
+    ("1.layers.{block}.bn.{rest}", "1.layers.{block}.0.{rest}"),  # 2018
+    ("1.layers.{block}.lin.{rest}", "1.layers.{block}.2.{rest}"),
 )
 """Names of the other layouts, and what fastai 2 has for them."""
 
@@ -38,6 +41,9 @@ TIED = ("0.encoder_dp.emb.weight", "1.decoder.weight")
 
 DROPPED = "0.rnns.{layer}.module.weight_hh_l0"
 """A copy of a recurrent matrix, as the last dropout of training left it (fastai 1)."""
+
+FLAT = re.compile(r"1\.layers\.(?P<place>[0-9]{1,3})\.(?P<rest>[a-z_]+)")
+"""A name in a classifier's head of fastai 1, which is one sequence."""
 
 QRNN = ("0.rnns.{layer}.linear.{rest}", "0.rnns.{layer}.layers.{rest}")
 """Names that only a quasi-recurrent network has."""
@@ -58,6 +64,22 @@ def as_fastai_2(name: str) -> str:
     for _ in OTHER_LAYOUTS:  # each at most once, one inside the other
         name = _renamed(name, OTHER_LAYOUTS)
     return name
+
+
+def in_blocks(names: Iterable[str]) -> dict[str, str]:
+    """Return fastai 2's name of each name in a head of fastai 1, if there is one.
+
+    Each batch norm begins a block; what has no weights, such as a dropout of 0, may be absent.
+    """
+    flat = {name: match for name in names if (match := FLAT.fullmatch(name))}
+    norms = sorted(int(m["place"]) for m in flat.values() if m["rest"] == "running_mean")
+    renamed = {}
+    for name, match in flat.items():
+        place = int(match["place"])
+        if block := bisect_right(norms, place):
+            part = 0 if place in norms else 2
+            renamed[name] = f"1.layers.{block - 1}.{part}.{match['rest']}"
+    return renamed
 
 
 def is_copy(name: str) -> bool:
