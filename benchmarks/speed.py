@@ -222,6 +222,7 @@ def prediction(sides: Sides, options: Namespace) -> Result:
         ways = FASTER | {f"{ONNX}, int8": (ONNX, {"precision": "int8"})}
         if tokens == "pieces":
             ways["tf-idf"] = (OURS, {"model": "tf-idf"})
+            ways[f"{OURS}, both directions"] = (OURS, {"directions": 2})
         for name, asked in texts.items():
             task = "one by one" if name == "one by one" else "predict"
             question = {"task": task, **given, "texts": asked}

@@ -36,7 +36,10 @@ from ulmfit.training.device import Precision
 from ulmfit.training.profiling import products_a_second, profile
 
 CPU = torch.device("cpu")
-FORWARD = Member(direction="forward", prefix="forward")
+MEMBERS = [
+    Member(direction="forward", prefix="forward"),
+    Member(direction="backward", prefix="backward"),
+]
 Answers = Callable[[list[str]], Any]
 """What gives probabilities of texts."""
 
@@ -99,28 +102,34 @@ def answers_of(asked: dict[str, Any]) -> Answers:
 
 
 def classifier_of(asked: dict[str, Any]) -> TextClassifier:
-    """Return a classifier of untrained weights, over words or pieces."""
+    """Return a classifier of untrained weights, over words or pieces, of a direction or both."""
     if asked["model"] == "words":
         config = TokenizerConfig(kind="word", rules="fastai-2")
         tokenizer = Tokenizer.train(asked["vocabulary"], config)
     else:
         tokenizer = LanguageModel.from_pretrained("wikipedia-en-small").tokenizer
     shape = EncoderConfig(**{**asked["shape"], "vocab_size": tokenizer.vocab_size})
-    network = ClassifierNetwork(shape, CLASSIFIER_DROPOUT, ClassifierHeadConfig(), 2)
-    member = ClassifierMember(FORWARD, network)
     task, head = Task(labels=("a", "b")), ClassifierHeadConfig()
-    return TextClassifier([member], tokenizer, task, head=head, precision=precision_of(asked))
+    members = [
+        ClassifierMember(member, ClassifierNetwork(shape, CLASSIFIER_DROPOUT, head, 2))
+        for member in MEMBERS[: asked.get("directions", 1)]
+    ]
+    return TextClassifier(members, tokenizer, task, head=head, precision=precision_of(asked))
+
+
+def way_of(asked: dict[str, Any]) -> str:
+    """Return what tells one classifier that was made from another."""
+    return f"{asked['model']}, {precision_of(asked)}, {asked.get('directions', 1)}"
 
 
 def predict(
     asked: dict[str, Any], make: Callable[[dict[str, Any]], Answers] = answers_of
 ) -> dict[str, Any]:
     """Seconds from texts to probabilities, tokenizing counted, of what `make` gives once."""
-    name, texts = asked["model"], asked["texts"]
-    way = f"{name}, {precision_of(asked)}"
+    way, texts = way_of(asked), asked["texts"]
     if way not in kept:
         kept[way] = make(asked)
-    tokenizer = kept.get(f"tokenizer of {name}")
+    tokenizer = kept.get(f"tokenizer of {asked['model']}")
     tokens = sum(map(len, tokenizer.encode_batch(texts))) if tokenizer else 0
     began = time.perf_counter()
     kept[way](texts)
@@ -132,7 +141,7 @@ def one_by_one(asked: dict[str, Any]) -> dict[str, Any]:
     seconds = []
     for text in asked["texts"]:
         began = time.perf_counter()
-        kept[f"{asked['model']}, {precision_of(asked)}"]([text])
+        kept[way_of(asked)]([text])
         seconds.append(time.perf_counter() - began)
     return {"seconds": seconds}
 
