@@ -580,25 +580,3 @@ def test_the_readme_has_the_two_commands_that_are_run_from_it() -> None:
         ["awk", program[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "make test\n"
-
-
-def test_every_number_of_the_readmes_table_is_on_file() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    place = text.partition("<!-- results")[2].partition("<!-- end of results -->")[0]
-    header, _, *rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in place.splitlines()
-        if line.startswith("|")
-    ]
-    assert len(rows) == 7
-    for row in rows:
-        for column, cell in zip(header[1:], row[1:], strict=True):
-            link = re.fullmatch(r"\[(.*)\]\((benchmarks/results/[\w-]+\.json)\)", cell)
-            assert link is not None, cell
-            scratch = column == "without pretraining"
-            assert ("from-scratch" in link[2]) == scratch
-            model = "both" if scratch else column
-            result = json.loads((ROOT / link[2]).read_text("utf-8"))
-            error = result["summary"]["models"][model]["error"]
-            assert link[1] == f"{error['mean']:.1f} ± {error['deviation']:.1f}"
-            assert len(result["draws"]) == 5
