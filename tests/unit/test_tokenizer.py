@@ -386,8 +386,9 @@ def test_pieces_and_ids(kind: str) -> None:
     assert tokenizer.id_of("not a piece at all") is None
     for index, piece in enumerate(tokenizer.tokens(np.arange(tokenizer.vocab_size))):
         assert "\ufffd" in piece or tokenizer.id_of(piece) == index
-    with pytest.raises(IndexError, match=f"id {tokenizer.vocab_size} is not among"):
-        tokenizer.tokens([tokenizer.vocab_size])
+    for read in (tokenizer.tokens, tokenizer.decode):
+        with pytest.raises(IndexError, match=f"id {tokenizer.vocab_size} is not among"):
+            read([tokenizer.vocab_size])
 
 
 @BYTE_LEVEL

@@ -207,7 +207,10 @@ class Tokenizer:
         return ids, offsets
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of `ids`, special tokens left out, columns on lines of their own."""
+        """Return the text of `ids`, special tokens left out, columns on lines of their own.
+
+        Raises `IndexError` for an id that is not the tokenizer's.
+        """
         ids = np.asarray(ids, dtype=np.int64)
         columns = np.split(ids, np.flatnonzero(ids == FIELD_ID))
         unknown = self._rules and self.config.kind == "word"  # the marks before it go with it
@@ -249,7 +252,7 @@ class Tokenizer:
     def _decode_column(self, ids: list[int]) -> str:
         """Text of ids among which there is no special token."""
         if self.config.kind != "word":
-            text = self._join_pieces([self._words[index] for index in ids])
+            text = self._join_pieces(list(map(self._word, ids)))
             return decode_marks(re.findall(r"\n|\S+", text)) if self._rules else text
         words = self.tokens(ids)
         if self.config.splitter == "spacy":
@@ -264,10 +267,13 @@ class Tokenizer:
             return bytes_of("".join(pieces)).decode(errors="replace")
         return "".join(pieces).removeprefix(SPACE).replace(SPACE, " ")
 
-    def _token(self, index: int) -> str:
+    def _word(self, index: int) -> str:
         if not 0 <= index < self.vocab_size:
             raise IndexError(f"id {index} is not among the {self.vocab_size} of the tokenizer")
-        piece = self._words[index]
+        return self._words[index]
+
+    def _token(self, index: int) -> str:
+        piece = self._word(index)
         if self.config.kind in BYTE_LEVEL and index >= len(SPECIAL_TOKENS):
             return self._join_pieces([piece])
         return piece.replace(SPACE, " ") if self.config.kind == "sentencepiece" else piece
