@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, is_dataclass
 from pathlib import Path
@@ -17,6 +19,11 @@ HEAD = """# Settings
 Made by `docs/make_settings.py` from `src/ulmfit/config`; not written by hand. A setting `a.b_c` is
 the option `--a.b-c`, the key `b_c` of the table `a` in a configuration file, and the field `b_c` of
 the object `a` in Python.
+
+In Python, nested settings may be given as dictionaries, and what these leave out is as the tables
+say: `TrainConfig(data="labelled.csv", output="my-model", classifier={"training": {"epochs": 20}})`.
+An object in their place replaces all of them: `TrainingConfig(epochs=20)` has that class's own
+defaults, not those of the classifier's training.
 """
 
 
@@ -44,7 +51,16 @@ def _rows(cls: Any, given: Any = None, prefix: str = "") -> Iterator[str]:
         else:
             kind = "yes or no" if hints[field.name] is bool else f"`{_metavar(hints[field.name])}`"
             cells = [f"`{name}`", kind, _shown(value), meanings[field.name]]
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            yield "| " + " | ".join(map(_in_table, cells)) + " |"
+
+
+def _in_table(cell: str) -> str:
+    """Return a cell without a bar in its code: not every Markdown takes a backslash there."""
+    return re.sub(
+        r"`([^`]*\|[^`]*)`",
+        lambda code: f"<code>{html.escape(code[1], quote=False)}</code>".replace("|", "&#124;"),
+        cell,
+    )
 
 
 def _shown(value: Any) -> str:

@@ -38,7 +38,7 @@ class BusyError(UlmfitError):
 
 
 class ResumeError(UlmfitError):
-    """A run cannot go on from its checkpoint: there is none, or its settings differ."""
+    """An interrupted run is in the way, or its checkpoint is damaged, or of other settings."""
 
     exit_code = 6
 

@@ -196,7 +196,8 @@ def test_what_fastai_cannot_use_is_refused(
     back = ("--to", "fastai-2", "--output", files / "back")
     assert refused("convert", tiny_model, *back) == (
         f"{tiny_model}: reads pieces of bytes (bpe), which fastai does not; give it words first, "
-        "with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
+        "with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2 "
+        "--tokenizer.splitter spacy"
     )
     run("convert", files / "lm_fwd.pth", "--vocab", files / "itos.pkl", "--output", files / "lm")
     message = refused("convert", files / "lm", *back, "--storage", "int8")

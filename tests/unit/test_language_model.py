@@ -244,7 +244,10 @@ def test_a_loaded_model_can_be_saved_again(tokenizer: Tokenizer, tmp_path: Path)
     np.testing.assert_array_equal(again.encode(TEXTS), backward.encode(TEXTS))
     with pytest.raises(ArtefactError) as caught:
         LanguageModel.from_pretrained(tmp_path / "one", direction="forward")
-    assert str(caught.value) == f"{tmp_path / 'one'}: has no forward member; it has: backward"
+    assert str(caught.value) == (
+        f"{tmp_path / 'one'}: has no forward member; it has: backward; ask for that direction "
+        "alone, as with --directions backward"
+    )
     with pytest.raises(ArtefactError, match="exists already"):
         backward.save_pretrained(tmp_path / "one")
     backward.save_pretrained(tmp_path / "one", overwrite=True)

@@ -138,6 +138,23 @@ def test_a_missing_setting_is_named() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_a_mapping_given_in_python_leaves_its_neighbours_at_the_stage_s_defaults() -> None:
+    values: dict[str, Any] = {"epochs": 20.0, "optimizer": {"weight_decay": 0.5}}
+    for config in (
+        TrainConfig(data="d.csv", output="out", classifier={"training": values}),  # type: ignore[arg-type]
+        TrainConfig(
+            data="d.csv",
+            output="out",
+            classifier=ClassifierStage(training=values),  # type: ignore[arg-type]
+        ),
+    ):
+        found, default = config.classifier.training, ClassifierStage().training
+        assert (found.epochs, found.optimizer.weight_decay) == (20.0, 0.5)
+        assert (found.unfreezing, found.batch_size) == (default.unfreezing, default.batch_size)
+        assert found.optimizer.learning_rate == default.optimizer.learning_rate
+        assert found.batch_size != TrainingConfig().batch_size
+
+
 def test_a_nested_setting_leaves_its_neighbours_at_the_stage_s_defaults() -> None:
     values = nested("training.optimizer.weight_decay", 0.5)
     training = from_dict(ClassifierStage, values, "test").training

@@ -19,8 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from ulmfit.errors import ConfigError
 
@@ -37,8 +38,14 @@ _MISSING = ("missing", "missing_argument")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass that refuses unknown or out-of-range values."""
+    """Make `cls` a frozen, keyword-only dataclass that refuses unknown or out-of-range values.
+
+    A mapping in the place of nested settings is laid over their default in `cls`, which may differ
+    from the defaults of their own class.
+    """
     rules = ConfigDict(extra="forbid", allow_inf_nan=False)
+    lay_over = model_validator(mode="before")(classmethod(_over_defaults))  # type: ignore[arg-type]
+    cls._lay_over = lay_over  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True, config=rules)(cls)  # type: ignore[return-value]
 
 
@@ -68,7 +75,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     unknown name, the nearest known one.
     """
     try:
-        return TypeAdapter(cls).validate_python(_over_defaults(cls, values))
+        return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
         raise ConfigError(f"{source}: {explain(error.errors(), cls)}") from None
 
@@ -76,7 +83,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
 def check_part(cls: type, values: Mapping[str, Any], source: str) -> None:
     """Check `values` as `from_dict` does, but let required settings be missing."""
     try:
-        TypeAdapter(cls).validate_python(_over_defaults(cls, values))
+        TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
         faults = [f for f in error.errors() if f["type"] not in _MISSING or len(f["loc"]) > 1]
         if faults:
@@ -171,10 +178,17 @@ def descriptions(cls: type) -> dict[str, str]:
     return found
 
 
-def _over_defaults(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `values` over the nested defaults of `cls`, which differ from those of their classes."""
-    nested = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not MISSING}
-    return {name: _over(nested.get(name), value) for name, value in values.items()}
+def _over_defaults(cls: Any, given: Any) -> Any:
+    """Lay what is given, by name or as a mapping, over the nested defaults of `cls`."""
+    if isinstance(given, ArgsKwargs):
+        return ArgsKwargs(given.args, _over_defaults(cls, given.kwargs or {}))
+    if not isinstance(given, Mapping):
+        return given
+    nested = {f.name: f.default_factory for f in fields(cls) if f.default_factory is not MISSING}
+    return {
+        name: _over(nested[name](), value) if name in nested else value
+        for name, value in given.items()
+    }
 
 
 def _over(default: Any, given: Any) -> Any:

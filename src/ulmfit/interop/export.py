@@ -36,7 +36,8 @@ def export_fastai(name: str, output: Path, *, overwrite: bool = False) -> Path:
     if config.tokenizer.kind in BYTE_LEVEL:
         raise ConfigError(
             f"{name}: reads pieces of bytes ({config.tokenizer.kind}), which fastai does not; give "
-            "it words first, with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2"
+            "it words first, with ulmfit transfer --tokenizer.kind word --tokenizer.rules fastai-2 "
+            "--tokenizer.splitter spacy"
         )
     recover(output)
     _check_replaceable(output, overwrite)

@@ -177,8 +177,11 @@ def choose_member(config: ArtefactConfig, direction: Direction | None, folder: P
     for member in config.members:
         if direction in (None, member.direction):
             return member
-    there = ", ".join(member.direction for member in config.members)
-    raise ArtefactError(f"{folder}: has no {direction} member; it has: {there}")
+    there = config.members[0].direction
+    raise ArtefactError(
+        f"{folder}: has no {direction} member; it has: {there}; ask for that direction alone, as "
+        f"with --directions {there}"
+    )
 
 
 def save_language_models(
