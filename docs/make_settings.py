@@ -56,11 +56,12 @@ def _rows(cls: Any, given: Any = None, prefix: str = "") -> Iterator[str]:
 
 def _in_table(cell: str) -> str:
     """Return a cell without a bar in its code: not every Markdown takes a backslash there."""
-    return re.sub(
+    cell = re.sub(
         r"`([^`]*\|[^`]*)`",
         lambda code: f"<code>{html.escape(code[1], quote=False)}</code>".replace("|", "&#124;"),
         cell,
     )
+    return cell.replace("|", "\\|")
 
 
 def _shown(value: Any) -> str:

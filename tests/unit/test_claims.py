@@ -94,11 +94,11 @@ def claims() -> Iterator[str]:
         f"[{tokens('fastai, its processes', 'ours'):.0f} times as fast as by fastai's processes on "
         f"both cores, {tokens('fastai', 'ours'):.0f} times as fast as by one]"
     )
-    bits = {
+    (bits,) = {
         round(measured("precision", "training", way, "bits_per_byte", -1), 3)
         for way in ("float32", "bfloat16")
     }
-    yield f"[{bits.pop():.3f} bits per byte in either arithmetic]"
+    yield f"[{bits:.3f} bits per byte in either arithmetic]"
     slow = partial(language_models, "speed-xeon")
     yield (
         f"language models train {slow('base', 'ours'):.1f} times as fast, with the sampled softmax "

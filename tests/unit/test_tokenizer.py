@@ -65,7 +65,7 @@ BYTE_LEVEL = pytest.mark.parametrize("kind", ["bpe", "unigram"])
 SPACY_KINDS = [
     kind for kind, tokenizer in TOKENIZERS.items() if tokenizer.config.splitter == "spacy"
 ]
-CUT_KINDS = ["unigram", "word", "ruled", "spaced"]
+LIBRARY_KINDS = [kind for kind in TOKENIZERS if kind not in SPACY_KINDS]
 
 NAMES = [*SPECIAL_TOKENS, *MARKS, "xxbos", "xxfld", "XXMAJ"]
 UNICODE_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -126,7 +126,7 @@ def test_text_never_becomes_a_special_token_or_a_mark(kind: str, name: str) -> N
 @example("".join(f"don't {'ab' * i} {'12,' * (i % 5)}{'!?' * i}  \n they'll" for i in range(60)))
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("window", [2 * REACH, 333])
-@pytest.mark.parametrize("kind", CUT_KINDS)
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
 def test_encoding_in_windows_is_encoding_at_once(kind: str, window: int, text: str) -> None:
     whole = TOKENIZERS[kind]
     cut = Tokenizer.from_json(whole.to_json(), whole.config)

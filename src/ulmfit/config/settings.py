@@ -75,7 +75,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     unknown name, the nearest known one.
     """
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         raise ConfigError(f"{source}: {explain(error.errors(), cls)}") from None
 
@@ -83,7 +83,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
 def check_part(cls: type, values: Mapping[str, Any], source: str) -> None:
     """Check `values` as `from_dict` does, but let required settings be missing."""
     try:
-        TypeAdapter(cls).validate_python(dict(values))
+        TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         faults = [f for f in error.errors() if f["type"] not in _MISSING or len(f["loc"]) > 1]
         if faults:

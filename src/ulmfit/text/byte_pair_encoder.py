@@ -50,11 +50,11 @@ class BytePairEncoder:
         A piece that holds a part of a character's bytes stands where the whole character does.
         """
         (ids,) = self._encode_block([text])
-        ends = np.cumsum(self._sizes[ids])
+        sizes = self._sizes[ids]
+        ends = np.cumsum(sizes)
         in_bytes = np.frombuffer(text.encode(), dtype=np.uint8)
         character = np.cumsum((in_bytes & 0xC0) != 0x80) - 1  # of each byte; none begins with 10
-        starts = ends - self._sizes[ids]
-        return ids, np.stack([character[starts], character[ends - 1] + 1], axis=1)
+        return ids, np.stack([character[ends - sizes], character[ends - 1] + 1], axis=1)
 
     def _encode_block(self, texts: Sequence[str]) -> list[Ids]:
         encode = self._encoding.encode_to_numpy

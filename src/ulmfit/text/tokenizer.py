@@ -18,6 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,6 @@ class Tokenizer:
         self.config = config
         self._stored = stored
         self._words = words
-        self._ids = {word: index for index, word in enumerate(words)}
         self._encoder = encoder
         self._rules = RULE_SETS[config.rules]
 
@@ -234,6 +234,10 @@ class Tokenizer:
             piece = visible(piece)
         return self._ids.get(piece)
 
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self._words)}
+
     def _encode_columns(self, columns: Sequence[str]) -> list[Ids]:
         """Ids [n] of each column."""
         columns = [apply_rules(self._rules, replace_surrogates(column)) for column in columns]
@@ -323,13 +327,12 @@ def _check_settings(config: TokenizerConfig) -> None:
 
 
 def _encoder(stored: bytes, words: Sequence[str], config: TokenizerConfig) -> Encoder:
-    ids = {word: index for index, word in enumerate(words) if word not in SPECIAL_TOKENS}
+    learned = enumerate(words[len(SPECIAL_TOKENS) :], len(SPECIAL_TOKENS))
     if config.kind == "bpe":
         special = {name: index for index, name in enumerate(SPECIAL_TOKENS)}
-        pieces = {bytes_of(word): index for word, index in ids.items()}
-        return BytePairEncoder(pieces, special, BPE_PATTERN)
+        return BytePairEncoder({bytes_of(w): index for index, w in learned}, special, BPE_PATTERN)
     if config.splitter == "spacy":
-        return SpacyEncoder(ids, UNKNOWN_ID)
+        return SpacyEncoder({word: index for index, word in learned}, UNKNOWN_ID)
     library = tokenizers.Tokenizer.from_str(stored.decode())
     return PiecesEncoder(library) if config.kind == "sentencepiece" else LibraryEncoder(library)
 
@@ -357,17 +360,16 @@ def _untrained(config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
     split = pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated")
     library.pre_tokenizer = pre_tokenizers.Sequence([split, _BYTES])
     library.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    return library, trainers.BpeTrainer(**learning, initial_alphabet=alphabet)
+    return library, trainers.BpeTrainer(**learning, initial_alphabet=sorted(ALPHABET))
 
 
 def _unigram(words: Counter[str], config: TokenizerConfig) -> models.Unigram:
     """Return the library's model of the pieces of `words`, the special tokens first."""
     frequent = {word: count for word, count in words.items() if count >= config.min_frequency}
     special = [(name, 0.0) for name in SPECIAL_TOKENS]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     size = config.vocab_size - len(special)
-    return models.Unigram([*special, *learn_pieces(frequent or words, size, alphabet)], UNKNOWN_ID)
+    learned = learn_pieces(frequent or words, size, sorted(ALPHABET))
+    return models.Unigram([*special, *learned], UNKNOWN_ID)
 
 
 def _finished(library: tokenizers.Tokenizer, config: TokenizerConfig) -> bytes:
