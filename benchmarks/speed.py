@@ -3,7 +3,8 @@
 Each side is a process of its own with the same number of threads; they are asked in turns and never
 at work at the same time. A pair of rounds gives a ratio. Beside fastai shapes, batches and ids are
 the same; MiniLM, fastText and TF-IDF are asked for the same answers. Training is timed after two
-steps, prediction from texts to probabilities with tokenizing counted on every side.
+steps, prediction from texts to probabilities with tokenizing counted on every side. Texts differ
+from round to round, as they do in use: what a side keeps for lengths that it has seen helps none.
 
 The peers run in environments of their own (`environments.py`), ours in ONNX in a process apart.
 """
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,6 @@ SHAPES = {"base": preset("base", WORDS), "small": preset("small", 16_000)}
 SAMPLED = 3_000
 READING = encoder_operations(SHAPES["small"], ())
 """Operations of a token that is read."""
-
-TEXTS = ("texts", "vocabulary")
-"""What is asked but not kept in the result."""
 
 OURS, ONNX = "ours", "ours, ONNX"
 SIDES: dict[str, tuple[Callable[[], Path], str]] = {
@@ -94,11 +92,13 @@ def compare(
     rounds: int,
     others: Ways,
     operations: Mapping[str, int] | None = None,
+    texts: Sequence[Sequence[str]] = (),
 ) -> Result:
     """Ask all sides in turns; return tokens a second of each, and our ratio to each in the pairs.
 
-    `others` are further ways, asked in the same rounds, by name. A side that counts no tokens is
-    given ours: then its tokens a second compare as its texts a second. Of ways whose `operations`
+    `others` are further ways, asked in the same rounds, by name; `texts` those of each round, where
+    texts are asked for. A side that counts no tokens is given ours: then its tokens a second
+    compare as its texts a second. Of ways whose `operations`
     a token are given, also the share of what products of matrices reach, timed in every round:
     processors change their clock.
     """
@@ -111,11 +111,12 @@ def compare(
     for number in range(rounds):
         for precision, reached in peaks.items():
             reached.append(products(sides[OURS], precision))
+        given = {**asked, "texts": texts[number]} if texts else asked
         for name in list(ways) if number % 2 else reversed(list(ways)):
             side, more = ways[name]
-            found[name].append(sides[side].ask({**asked, **more}))
+            found[name].append(sides[side].ask({**given, **more}))
     speeds = {
-        name: [_speed(answer, found[OURS][0]) for answer in answers]
+        name: [_speed(*pair) for pair in zip(answers, found[OURS], strict=True)]
         for name, answers in found.items()
     }
     own = [name for name in ways if name.startswith(OURS)]
@@ -127,7 +128,7 @@ def compare(
         for name, precision in measured.items()
     }
     return {
-        "asked": {name: value for name, value in asked.items() if name not in TEXTS},
+        "asked": {name: value for name, value in asked.items() if name != "vocabulary"},
         "a_second": {name: spread(values) for name, values in speeds.items()},
         "over": {
             peer: {
@@ -210,12 +211,17 @@ def prediction(sides: Sides, options: Namespace) -> Result:
 
     Beside fastai with its words and our shape; beside the others as `small` comes, with pieces.
     """
-    reviews = read_texts(options.data / "imdb" / "test.parquet")
-    questions = read_labelled(options.data / "trec" / "train.csv").texts[:1_000]
-    drawn = random.Random(0).sample(reviews, options.texts + 1_000)
+    rounds = options.rounds
+    drawn = read_texts(options.data / "imdb" / "test.parquet")
+    random.Random(0).shuffle(drawn)
     vocabulary, reviews = drawn[:1_000], drawn[1_000:]
-    some = [" ".join(text.split()[:200]) for text in reviews if len(text.split()) >= 200][:10]
-    texts = {"reviews": reviews, "questions": questions, "one by one": some}
+    questions = read_labelled(options.data / "trec" / "train.csv").texts
+    some = [" ".join(words[:200]) for text in reviews if len(words := text.split()) >= 200]
+    texts = {
+        "reviews": _by_round(reviews, rounds, options.texts),
+        "questions": _by_round(questions, rounds, 1_000),
+        "one by one": _by_round(some, rounds, 10),
+    }
     found = {}
     for tokens, peers in (("words", ("fastai",)), ("pieces", ("minilm", "fasttext"))):
         given = {"vocabulary": vocabulary, "shape": _plain(SHAPES["small"]), "model": tokens}
@@ -225,13 +231,13 @@ def prediction(sides: Sides, options: Namespace) -> Result:
             ways[f"{OURS}, both directions"] = (OURS, {"directions": 2})
         for name, asked in texts.items():
             task = "one by one" if name == "one by one" else "predict"
-            question = {"task": task, **given, "texts": asked}
             found[f"{name}, {tokens}"] = compare(
                 _only(sides, ONNX, *peers),
-                question,
-                options.rounds,
+                {"task": task, **given},
+                rounds,
                 ways,
                 dict.fromkeys(OWN, READING) if (name, tokens) == ("reviews", "pieces") else {},
+                asked,
             )
     return found
 
@@ -239,11 +245,11 @@ def prediction(sides: Sides, options: Namespace) -> Result:
 def tokenizing(sides: Sides, options: Namespace) -> Result:
     """Whole texts to ids: byte-level pieces here, rules and spaCy there."""
     reviews = read_texts(options.data / "imdb" / "train.parquet")
-    texts = random.Random(0).sample(reviews, 4 * options.texts)
-    asked = {"task": "tokenize", "texts": texts}
+    random.Random(0).shuffle(reviews)
+    texts = _by_round(reviews, options.rounds, 4 * options.texts)
     peers, parallel = _only(sides, "fastai", "minilm"), {"processes": options.threads}
     ways: Ways = {"fastai, its processes": ("fastai", parallel)}
-    return {"reviews": compare(peers, asked, options.rounds, ways)}
+    return {"reviews": compare(peers, {"task": "tokenize"}, options.rounds, ways, texts=texts)}
 
 
 def start_up(sides: Sides, options: Namespace) -> Result:
@@ -270,6 +276,12 @@ PARTS: dict[str, Callable[[Sides, Namespace], Result]] = {
     "tokenizing": tokenizing,
     "start-up": start_up,
 }
+
+
+def _by_round(texts: Sequence[str], rounds: int, most: int) -> list[Sequence[str]]:
+    """Return texts for each of `rounds`, none twice; `most` of them, or what there is."""
+    count = min(most, len(texts) // rounds)
+    return [texts[number * count : (number + 1) * count] for number in range(rounds)]
 
 
 def _plain(shape: EncoderConfig) -> Result:

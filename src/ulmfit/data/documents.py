@@ -30,15 +30,16 @@ LENGTH_NOISE = 0.1
 TOKEN_BUDGET = 65_536
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
-CHUNK_TOKENS = 3_072
-"""Tokens of a chunk in prediction on a processor, at most, of all its documents together: what an
-LSTM keeps of them stays in the processor's cache (`benchmarks/LOG.md`)."""
+CHUNK_TOKENS = 6_144
+"""Tokens of a chunk in prediction on a processor, at most, of all its documents together: most of
+what an LSTM keeps of them stays in the processor's cache (`benchmarks/LOG.md`)."""
 
 GPU_CHUNK_TOKENS = 32_768
 """On a GPU, which is busier the more there are."""
 
-CHUNK_COST = 30
-"""Tokens that two cores could read in the time that one more chunk costs them."""
+CHUNK_COST = 120
+"""Tokens that two cores could read in the time that one more chunk costs them: oneDNN compiles an
+LSTM anew for each number of rows and time steps, in two milliseconds (`benchmarks/LOG.md`)."""
 
 Ints = npt.NDArray[np.int64]
 
