@@ -37,7 +37,7 @@ what an LSTM keeps of them stays in the processor's cache (`benchmarks/LOG.md`).
 GPU_CHUNK_TOKENS = 32_768
 """On a GPU, which is busier the more there are."""
 
-CHUNK_COST = 120
+CHUNK_COST = 90
 """Tokens that two cores could read in the time that one more chunk costs them: oneDNN compiles an
 LSTM anew for each number of rows and time steps, in two milliseconds (`benchmarks/LOG.md`)."""
 
