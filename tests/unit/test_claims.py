@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,74 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_every_number_of_the_readmes_table_is_on_file() -> None:
-    place = README.partition("<!-- results")[2].partition("<!-- end of results -->")[0]
+@cache
+def result(name: str) -> Any:
+    """What is on file as the result of that name."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+
+
+def measured(name: str, *path: str | int) -> float:
+    """The number at a path of a result; of several rounds, the median."""
+    found = result(name)
+    for part in path:
+        found = found[part]
+    return float(found["median"] if isinstance(found, dict) else found)
+
+
+SPEEDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Zen 5": {
+        "language-model": (
+            "speed-language-model-earlier",
+            "speed-language-model-four-steps",
+            "speed-language-model",
+        ),
+        "classifier": (),
+        "prediction": ("speed-prediction",),
+    },
+    "Zen 4": dict.fromkeys(("language-model", "classifier", "prediction"), ("speed-zen-4",)),
+    "Xeon": dict.fromkeys(("language-model", "classifier", "prediction"), ("speed-xeon",)),
+}
+"""The files of each machine's runs, in the order of the README's columns."""
+
+INT8 = "ours, ONNX, int8"
+FASTER_THAN_FASTAI = (
+    ("language-model", "base", "ours", "fastai"),
+    ("language-model", "base", "ours, bfloat16", "fastai"),
+    ("language-model", "base", "ours, bfloat16", "fastai, autocast"),
+    ("language-model", "base", "ours, 3000 words", "fastai"),
+    ("language-model", "base", "ours, bfloat16, 3000 words", "fastai"),
+    ("classifier", "small", "ours", "fastai"),
+    ("classifier", "small", "ours, bfloat16", "fastai"),
+    *(
+        ("prediction", f"{texts}, words", way, "fastai")
+        for texts in ("reviews", "questions", "one by one")
+        for way in ("ours", "ours, bfloat16", INT8)
+    ),
+)
+"""What the rows of the README's table of speeds compare: part, shape or texts, way and peer."""
+
+
+def table(mark: str) -> list[list[str]]:
+    """The rows of cells of the README's table between two comments, its header first."""
+    place = README.partition(f"<!-- {mark}")[2].partition(f"<!-- end of {mark} -->")[0]
     header, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in place.splitlines()
         if line.startswith("|")
     ]
+    return [header, *rows]
+
+
+def speed_cell(files: Sequence[str], part: str, what: str, way: str, peer: str) -> str:
+    """How many times as fast `way` is, from the least to the most of the files that tell it."""
+    over: list[Any] = [result(name)[part][what]["over"].get(peer, {}) for name in files]
+    ratios = sorted(found[way]["median"] for found in over if way in found)
+    ends = dict.fromkeys(f"{ratio:.1f}" for ratio in (*ratios[:1], *ratios[-1:]))
+    return " to ".join(ends) or "–"
+
+
+def test_every_number_of_the_readmes_table_is_on_file() -> None:
+    header, *rows = table("results")
     assert len(rows) == 7
     for row in rows:
         for column, cell in zip(header[1:], row[1:], strict=True):
@@ -28,26 +89,18 @@ def test_every_number_of_the_readmes_table_is_on_file() -> None:
             scratch = column == "without pretraining"
             assert ("from-scratch" in link[2]) == scratch
             model = "both" if scratch else column
-            result = json.loads((ROOT / link[2]).read_text("utf-8"))
-            error = result["summary"]["models"][model]["error"]
+            found = result(Path(link[2]).stem)
+            error = found["summary"]["models"][model]["error"]
             assert link[1] == f"{error['mean']:.1f} ± {error['deviation']:.1f}"
-            assert len(result["draws"]) == 5
+            assert len(found["draws"]) == 5
 
 
-def measured(name: str, *path: str | int) -> float:
-    """The number at a path of a result; of several rounds, the median."""
-    found: Any = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
-    for part in path:
-        found = found[part]
-    return float(found["median"] if isinstance(found, dict) else found)
-
-
-def over_fastai(name: str, part: str, way: str) -> float:
-    return measured(name, "prediction", f"{part}, words", "over", "fastai", way)
-
-
-def language_models(name: str, shape: str, way: str, peer: str = "fastai") -> float:
-    return measured(name, "language-model", shape, "over", peer, way)
+def test_every_number_of_the_readmes_table_of_speeds_is_on_file() -> None:
+    header, *rows = table("speeds")
+    assert all(name in cell for name, cell in zip(SPEEDS, header[1:], strict=True))
+    for (part, *compared), (label, *cells) in zip(FASTER_THAN_FASTAI, rows, strict=True):
+        told = [speed_cell(files[part], part, *compared) for files in SPEEDS.values()]
+        assert cells == told, label
 
 
 def claims() -> Iterator[str]:
@@ -66,50 +119,16 @@ def claims() -> Iterator[str]:
     yield f"[{calibration('ag-news', 'fitted'):.3f} on AG's news]"
     yield f"where it is {calibration('ag-news', 'without'):.3f} without the temperature"
 
-    runs = [f"speed-language-model{which}" for which in ("-earlier", "-four-steps", "")]
-    for way, peer, said in (
-        ("ours, bfloat16", "fastai", "trains {} times as fast in bfloat16"),
-        ("ours", "fastai", "{} times in float32"),
-        ("ours, bfloat16, 3000 words", "fastai", "{} times with the sampled softmax besides"),
-        ("ours, bfloat16", "fastai, autocast", "under autocast {} times"),
-    ):
-        ratios = [language_models(run, "base", way, peer) for run in runs]
-        yield said.format(f"{min(ratios):.1f} to {max(ratios):.1f}")
-    quick = partial(measured, "speed", "classifier", "small", "over", "fastai")
+    tokens = partial(measured, "speed-zen-4", "tokenizing", "reviews", "over")
     yield (
-        f"[{quick('ours, bfloat16'):.1f} times as fast](benchmarks/results/speed.json) "
-        f"({quick('ours'):.1f} in float32)"
-    )
-    amd, xeon = partial(over_fastai, "speed-prediction"), partial(over_fastai, "speed-xeon")
-    int8 = "ours, ONNX, int8"
-    yield (
-        f"[reviews {amd('reviews', 'ours'):.1f} and questions {amd('questions', 'ours'):.1f} times "
-        f"as fast, with `--precision bfloat16` {amd('reviews', 'ours, bfloat16'):.1f} and "
-        f"{amd('questions', 'ours, bfloat16'):.1f} times; converted to ONNX with `--precision "
-        f"int8`, reviews {amd('reviews', int8):.1f}, questions {amd('questions', int8):.1f}, and "
-        f"one text alone {amd('one by one', int8):.1f} times]"
-    )
-    tokens = partial(measured, "speed-tokenizing", "tokenizing", "reviews", "over")
-    yield (
-        f"[{tokens('fastai, its processes', 'ours'):.0f} times as fast as by fastai's processes on "
-        f"both cores, {tokens('fastai', 'ours'):.0f} times as fast as by one]"
+        f"{tokens('fastai, its processes', 'ours'):.0f} times as fast as by fastai's processes on "
+        f"both cores, {tokens('fastai', 'ours'):.0f} times as fast as by one"
     )
     (bits,) = {
         round(measured("precision", "training", way, "bits_per_byte", -1), 3)
         for way in ("float32", "bfloat16")
     }
     yield f"[{bits:.3f} bits per byte in either arithmetic]"
-    slow = partial(language_models, "speed-xeon")
-    yield (
-        f"language models train {slow('base', 'ours'):.1f} times as fast, with the sampled softmax "
-        f"{slow('base', 'ours, 3000 words'):.1f} (60,000 words) and "
-        f"{slow('small', 'ours, 3000 words'):.1f} times (16,000 pieces), classifiers "
-        f"{measured('speed-xeon', 'classifier', 'small', 'over', 'fastai', 'ours'):.2f} times; "
-        f"reviews are predicted {xeon('reviews', 'ours'):.1f}, questions "
-        f"{xeon('questions', 'ours'):.1f} times as fast, by ONNX with `--precision int8` "
-        f"{xeon('reviews', int8):.1f} and {xeon('questions', int8):.1f} times, one text alone "
-        f"{xeon('one by one', int8):.1f} times"
-    )
     pressed = partial(measured, "compression", "of")
     yield (
         f"{pressed('forward', 'bits_per_byte'):.2f} bits per byte in either direction on "

@@ -20,9 +20,9 @@ from torch.autograd.function import once_differentiable
 
 from ulmfit.nn.products import prepared_linear
 
-WIDE = 4_000_000
-"""Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): with 64 rows 1.2 times from
-4.6 million on, with fewer rows more; with 3.3 million it is not."""
+WIDE = 3_000_000
+"""Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): with 32 rows 1.25 times with
+3.3 million, with fewer rows up to 1.5; with 2.3 million it is so with many rows alone."""
 
 BLOCK = 8
 """Time steps whose slopes are made at once: as many as the processor's cache holds."""
