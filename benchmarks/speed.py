@@ -98,9 +98,8 @@ def compare(
 
     `others` are further ways, asked in the same rounds, by name; `texts` those of each round, where
     texts are asked for. A side that counts no tokens is given ours: then its tokens a second
-    compare as its texts a second. Of ways whose `operations`
-    a token are given, also the share of what products of matrices reach, timed in every round:
-    processors change their clock.
+    compare as its texts a second. Of ways whose `operations` a token are given, also the share of
+    what products of matrices reach, timed in every round: processors change their clock.
     """
     ways: Ways = {name: (name, {}) for name in sides}
     ways |= {name: way for name, way in others.items() if way[0] in sides}
@@ -193,15 +192,19 @@ def language_model(sides: Sides, options: Namespace) -> Result:
 
 
 def classifier(sides: Sides, options: Namespace) -> Result:
-    """Training batches at each step of gradual unfreezing, documents as long as IMDb's reviews."""
+    """A whole pass at each step of gradual unfreezing, documents as long as IMDb's reviews.
+
+    Every side reads the same documents, in batches of its own choice.
+    """
     reviews = read_texts(options.data / "imdb" / "train.parquet")
-    lengths = [min(1000, len(text.split())) for text in random.Random(0).sample(reviews, 400)]
+    batch, batches = 32, 8
+    texts = random.Random(0).sample(reviews, batch * batches)
     asked = {
         "task": "classifier",
         "shape": _plain(SHAPES["small"]),
-        "batch": 32,
-        "lengths": lengths,
-        "steps": options.steps,
+        "batch": batch,
+        "lengths": [min(1000, len(text.split())) for text in texts],
+        "steps": batches,
     }
     return {"small": compare(_only(sides, "fastai"), asked, options.rounds, FASTER)}
 
@@ -294,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     options.add_argument("--rounds", type=int, default=5, help="pairs of runs")
-    options.add_argument("--steps", type=int, default=2, help="training steps timed in a round")
+    options.add_argument("--steps", type=int, default=2, help="steps of language models in a round")
     options.add_argument("--texts", type=int, default=500, help="reviews predicted in a round")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--name", default="speed", help="name of the result")
