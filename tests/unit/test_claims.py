@@ -37,8 +37,16 @@ SPEEDS: dict[str, dict[str, tuple[str, ...]]] = {
         "classifier": (),
         "prediction": ("speed-prediction",),
     },
-    "Zen 4": dict.fromkeys(("language-model", "classifier", "prediction"), ("speed-zen-4",)),
-    "Xeon": dict.fromkeys(("language-model", "classifier", "prediction"), ("speed-xeon",)),
+    "Zen 4": {
+        "language-model": ("speed-zen-4",),
+        "classifier": ("speed-classifier",),
+        "prediction": ("speed-zen-4",),
+    },
+    "Xeon": {
+        "language-model": ("speed-xeon",),
+        "classifier": (),
+        "prediction": ("speed-xeon",),
+    },
 }
 """The files of each machine's runs, in the order of the README's columns."""
 
