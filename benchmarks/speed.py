@@ -232,7 +232,7 @@ def prediction(sides: Sides, options: Namespace) -> Result:
         if tokens == "pieces":
             ways["tf-idf"] = (OURS, {"model": "tf-idf"})
             ways[f"{OURS}, both directions"] = (OURS, {"directions": 2})
-        for name, asked in texts.items():
+        for name, by_round in texts.items():
             task = "one by one" if name == "one by one" else "predict"
             found[f"{name}, {tokens}"] = compare(
                 _only(sides, ONNX, *peers),
@@ -240,7 +240,7 @@ def prediction(sides: Sides, options: Namespace) -> Result:
                 rounds,
                 ways,
                 dict.fromkeys(OWN, READING) if (name, tokens) == ("reviews", "pieces") else {},
-                asked,
+                by_round,
             )
     return found
 
