@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -119,6 +120,7 @@ def compare(
         for name, answers in found.items()
     }
     own = [name for name in ways if name.startswith(OURS)]
+    by_step = {name: _by_step(answers) for name, answers in found.items()}
     shares = {
         name: [
             speed * operations[name] / peak
@@ -129,6 +131,7 @@ def compare(
     return {
         "asked": {name: value for name, value in asked.items() if name != "vocabulary"},
         "a_second": {name: spread(values) for name, values in speeds.items()},
+        "a_second_by_step": {name: steps for name, steps in by_step.items() if steps},
         "over": {
             peer: {
                 name: spread([a / b for a, b in zip(speeds[name], speeds[peer], strict=True)])
@@ -162,6 +165,17 @@ def _speed(answer: Result, ours: Result) -> float:
     if isinstance(seconds, list):
         return sum(tokens) / sum(seconds) if tokens else len(seconds) / sum(seconds)
     return float(tokens / seconds)
+
+
+def _by_step(answers: Sequence[Result]) -> list[float]:
+    """Return the median tokens a second at each step of unfreezing, where they were timed apart."""
+    if not isinstance(answers[0].get("tokens"), list):
+        return []
+    rounds = [
+        [tokens / seconds for tokens, seconds in zip(each["tokens"], each["seconds"], strict=True)]
+        for each in answers
+    ]
+    return [round(statistics.median(step), 1) for step in zip(*rounds, strict=True)]
 
 
 def language_model(sides: Sides, options: Namespace) -> Result:

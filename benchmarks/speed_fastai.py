@@ -22,7 +22,7 @@ kept = {}
 
 
 class Clock(Callback):
-    """Times `steps` training batches after the first ones, then ends the training."""
+    """Times the first `steps` batches of a training, then ends it, before fastai validates."""
 
     order = 90
 
@@ -30,14 +30,13 @@ class Clock(Callback):
         self.steps, self.seconds, self.tokens, self.seen = steps, 0.0, 0, 0
 
     def before_batch(self):
-        if self.seen == WARM_UP_STEPS:
+        if self.seen == 0:
             self.began = time.perf_counter()
-        if self.seen >= WARM_UP_STEPS:
-            self.tokens += int((self.xb[0] != 1).sum())
+        self.tokens += int((self.xb[0] != 1).sum())
 
     def after_batch(self):
         self.seen += 1
-        if self.seen == WARM_UP_STEPS + self.steps:
+        if self.seen == self.steps:
             self.seconds = time.perf_counter() - self.began
             raise CancelFitException
 
@@ -66,10 +65,12 @@ def config_of(base, shape):
 
 
 def fit(learner, asked):
-    clock = Clock(asked["steps"])
+    """Time the first steps of an epoch, after a training of a few to warm up."""
     callbacks = [Autocast()] if asked.get("precision") == "bfloat16" else []
     with learner.no_bar(), learner.no_logging():
-        learner.fit(10, 1e-3, cbs=[clock, *callbacks])
+        for steps in (WARM_UP_STEPS, asked["steps"]):
+            clock = Clock(steps)
+            learner.fit(1, 1e-3, cbs=[clock, *callbacks])
     return {"seconds": clock.seconds, "tokens": clock.tokens}
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ulmfit.data.documents import (
+    GRAIN,
     ChunkedBatch,
     bptt_batch,
     packed_batch,
@@ -97,42 +98,15 @@ def make_documents(lengths: list[int]) -> list[npt.NDArray[np.uint16]]:
     return np.split(tokens, np.cumsum(lengths)[:-1])
 
 
-@common
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 9))
-def test_chunks_hold_every_document_aligned_at_its_end(lengths: list[int], bptt: int) -> None:
-    documents = make_documents(lengths)
-    batch = bptt_batch(documents, bptt)
-    assert sorted(batch.order) == list(range(len(documents)))
-    assert batch.count == len(batch) == -(-max(lengths) // bptt)
-    read: list[list[int]] = [[] for _ in documents]
-    alive_before = 0
-    for step, chunk in enumerate(batch):
-        alive, time = chunk.ids.shape
-        assert chunk.ids.dtype == chunk.lengths.dtype == np.int64
-        assert alive_before <= alive == len(chunk.lengths)
-        if step < batch.count - 1:
-            assert (chunk.lengths == time).all() and time == bptt
-        else:
-            assert alive == len(documents) and time == chunk.lengths.max()
-        for row in range(alive):
-            read[row].extend(chunk.ids[row, : chunk.lengths[row]])
-            assert (chunk.ids[row, chunk.lengths[row] :] == 0).all()
-        for row in range(alive_before, alive):  # a new row joins as late as it can
-            assert -(-len(documents[batch.order[row]]) // bptt) == batch.count - step
-        alive_before = alive
-    for row, ids in zip(batch.order, read, strict=True):
-        np.testing.assert_array_equal(documents[row], ids)
-
-
 def test_example_of_the_module() -> None:
-    batch = bptt_batch(make_documents([4, 8, 2]), bptt=3)
+    batch = ChunkedBatch(make_documents([4, 8, 5]), np.array([5, 8, 5]), lambda alive: 9, window=5)
     assert batch.order.tolist() == [1, 0, 2]
     assert [chunk.ids.tolist() for chunk in batch] == [
         [[5, 6, 7]],
-        [[8, 9, 10], [1, 2, 3]],
-        [[11, 12], [4, 0], [13, 14]],
+        [[8, 9, 10, 11, 12], [1, 2, 3, 4, 0], [13, 14, 15, 16, 17]],
     ]
-    assert [chunk.lengths.tolist() for chunk in batch] == [[3], [3, 3], [2, 1, 2]]
+    assert [chunk.lengths.tolist() for chunk in batch] == [[3], [5, 4, 5]]
+    assert (batch.count, batch.window_count) == (2, 1)
 
 
 @common
@@ -141,11 +115,18 @@ def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> 
     lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
     spans = np.array([data.draw(st.integers(length, max(lengths))) for length in lengths])
     chunk_tokens = data.draw(st.integers(1, 50))
+    window = data.draw(st.none() | st.integers(0, 50))
     documents = make_documents(lengths)
-    batch = ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive))
+    batch = ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive), window)
+    assert sorted(batch.order) == list(range(len(documents)))
+    assert batch.count == len(batch)
     read: list[list[int]] = [[] for _ in documents]
     left = int(spans.max())
-    for chunk in batch:
+    with_gradients = left if window is None else min(left, window)
+    for step, chunk in enumerate(batch):
+        assert (left <= with_gradients) == (step >= batch.count - batch.window_count)
+        assert left <= with_gradients or left - chunk.ids.shape[1] >= with_gradients
+        assert chunk.ids.dtype == chunk.lengths.dtype == np.int64
         alive, time = chunk.ids.shape
         assert spans[batch.order[:alive]].tolist() == sorted(
             (span for span in spans if span >= left), reverse=True
@@ -160,6 +141,31 @@ def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> 
     assert left == 0
     for row, ids in zip(batch.order, read, strict=True):
         np.testing.assert_array_equal(documents[row], ids)
+
+
+@common
+@given(
+    st.lists(st.integers(1, 90), min_size=1, max_size=12),
+    st.integers(1, 60),
+    st.integers(200, 400),
+)
+def test_what_gets_gradients_depends_on_nothing_but_a_documents_length(
+    lengths: list[int], window: int, chunk_tokens: int
+) -> None:
+    documents = make_documents(lengths)
+    batch = bptt_batch(documents, window, chunk_tokens)
+    found = np.zeros(len(documents), np.int64)
+    padded = -sum(lengths)
+    for step, chunk in enumerate(batch):
+        padded += chunk.ids.size
+        if step >= batch.count - batch.window_count:
+            found[batch.order[: len(chunk.lengths)]] += chunk.lengths
+    assert padded <= (GRAIN - 1) * len(documents)
+    for document, tokens in zip(documents, found, strict=True):
+        alone = bptt_batch([document], window, chunk_tokens)
+        of_window = [alone[step].lengths[0] for step in range(-alone.window_count, 0)]
+        assert tokens == sum(of_window)
+        assert min(len(document), max(1, window - GRAIN + 1)) <= tokens <= window
 
 
 def cost_of(lengths: list[int], spans: npt.ArrayLike, chunk_cost: int) -> int:
@@ -187,7 +193,7 @@ def test_documents_of_like_length_join_together() -> None:
 
 
 def test_chunks_can_be_asked_for_one_by_one() -> None:
-    batch = bptt_batch(make_documents([9, 2]), bptt=4)
+    batch = ChunkedBatch(make_documents([9, 2]), np.array([9, 2]), lambda alive: 4)
     assert batch.order.tolist() == [0, 1]
     for step, chunk in enumerate(batch):
         np.testing.assert_array_equal(chunk.ids, batch[step].ids)
@@ -198,7 +204,7 @@ def test_chunks_can_be_asked_for_one_by_one() -> None:
 
 def test_a_long_document_is_not_copied_whole() -> None:
     document = np.zeros(1_000_000, np.int64)
-    batch = bptt_batch([document], bptt=70)
+    batch = ChunkedBatch([document], np.array([1_000_000]), lambda alive: 70, window=700)
     assert batch.count == 14_286
     assert all(row is document for row in batch._documents)
     assert batch[0].ids.nbytes == 70 * 8

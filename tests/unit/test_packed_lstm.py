@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -43,12 +45,12 @@ def test_all_pieces_are_read_as_pytorch_reads_them(
     recurrent = layer.weight_hh if mask is None else layer.weight_hh * mask
     with torch.no_grad():
         read = layer.prepare(mask)
-        assert isinstance(read, PackedLSTM)
+        assert isinstance(read, partial) and isinstance(read.args[0], PackedLSTM)
         for inputs in (torch.randn(rows, time, features), torch.randn(1, 1, features)):
             state = state_of(len(inputs), size)
-            torch.testing.assert_close(
-                read(inputs, state), layer(inputs, state, recurrent), rtol=0, atol=0
-            )
+            (outputs,), after = read([inputs], state)
+            expected = layer(inputs, state, recurrent)
+            torch.testing.assert_close((outputs, after), expected, rtol=0, atol=0)
 
 
 @needs_onednn
@@ -91,7 +93,7 @@ def test_only_what_onednn_reads_without_gradients_is_packed() -> None:
 
 def test_gradients_flow_through_what_is_prepared_with_them() -> None:
     layer = LSTMLayer(3, 4)
-    outputs, _ = layer.prepare()(torch.randn(2, 5, 3), state_of(2, 4))
+    (outputs,), _ = layer.prepare()([torch.randn(2, 5, 3)], state_of(2, 4))
     torch.autograd.backward(outputs.sum())
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
@@ -107,11 +109,11 @@ def test_a_frozen_layer_is_read_without_gradients(precision: Precision) -> None:
     layer, inputs, state = frozen_layer(24, 48), torch.randn(5, 20, 24), state_of(5, 48)
     mask = torch.rand_like(layer.weight_hh)
     with autocast(precision, CPU):
-        found = layer.prepare(mask)(inputs, state)
+        (outputs,), after = layer.prepare(mask)([inputs], state)
         with torch.no_grad():
             expected = layer(inputs, state, layer.weight_hh * mask)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    assert not found[0].requires_grad
+    torch.testing.assert_close((outputs, after), expected, rtol=0, atol=0)
+    assert not outputs.requires_grad
 
 
 @pytest.mark.parametrize("wanted", ["inputs", "hidden", "cell"])
@@ -119,7 +121,8 @@ def test_gradients_flow_through_a_frozen_layer(wanted: str) -> None:
     torch.manual_seed(0)
     layer, inputs, (hidden, cell) = frozen_layer(3, 4), torch.randn(2, 5, 3), state_of(2, 4)
     values = {"inputs": inputs, "hidden": hidden, "cell": cell}[wanted].requires_grad_()
-    (found,) = torch.autograd.grad(layer.prepare()(inputs, (hidden, cell))[0].sum(), values)
+    (outputs,), _ = layer.prepare()([inputs], (hidden, cell))
+    (found,) = torch.autograd.grad(outputs.sum(), values)
     outputs, _ = layer(inputs, (hidden, cell), layer.weight_hh)
     (expected,) = torch.autograd.grad(outputs.sum(), values)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -180,8 +180,12 @@ def test_chunks_are_taken_one_at_a_time() -> None:
             events.append("take")
             yield chunk
 
-    read_document_batch(encoder, lazily(), count=3, batch_size=2)
+    with torch.no_grad():
+        read_document_batch(encoder, lazily(), count=3, batch_size=2)
     assert events == ["take", "read"] * 3
+    events.clear()
+    read_document_batch(encoder, lazily(), count=3, batch_size=2, gradient_chunks=1)
+    assert events == ["take", "read"] * 2 + ["take"]
 
 
 def test_graph_does_not_grow_with_the_document() -> None:

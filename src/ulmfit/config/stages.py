@@ -238,13 +238,13 @@ class ClassifierStage:
     """All of the encoder's dropouts are multiplied by this."""
 
     bptt: Annotated[int, Field(ge=2)] = 70
-    """Tokens a chunk (BPT3C). Paper: 70."""
+    """Tokens of a chunk (BPT3C), by which the gradients' window is counted. Paper: 70."""
 
     variable_bptt: bool = False
     """Draw the chunk length anew for each batch of documents, as language modelling does."""
 
     gradient_chunks: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Gradients flow into this many last chunks of a document; earlier ones still count in the
+    """Gradients flow into the tokens of this many last chunks; earlier ones still count in the
     pools. `auto`: as many as half of the free memory holds, a power of two up to 16, resolved once
     and kept with the run."""
 

@@ -1,21 +1,22 @@
 """Classification: whole documents in batches of like length, read chunk by chunk (BPT3C).
 
-A batch's documents differ in length. Each is cut from its start into chunks of `bptt` tokens,
-the last one shorter, and the batch is aligned so that all documents *end* together: short ones
-join late, with a fresh state, and nothing is padded before the last chunk. With the longest
-first, the documents being read are always the first rows. In prediction, chunks begin where
-padding and chunks together cost the least (`packed_spans`) and are as long as the device likes.
+A batch's documents differ in length. The batch is aligned so that all documents *end* together:
+short ones join late, with a fresh state. With the longest first, the documents being read are
+always the first rows. A chunk begins where documents join: in prediction where padding and chunks
+together cost the least (`packed_spans`), in training every few tokens; where the tokens with
+gradients begin, the last `window`; and where chunks would otherwise be too long.
 
-    bptt = 3, documents of 8, 4 and 2 tokens      chunk 0    chunk 1    chunk 2
-                                                  a b c      d e f      g h .
-                                                             i j k      l . .
-                                                                        m n .
+    documents of 8, 5 and 4 tokens, window = 5    chunk 0    chunk 1
+                                                  a b c      d e f g h
+                                                             i j k l m
+                                                             n o p q .
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ TOKEN_BUDGET = 65_536
 """Tokens of a prediction batch, at most, unless a single document is longer."""
 
 CHUNK_TOKENS = 6_144
-"""Tokens of a chunk in prediction on a processor, at most, of all its documents together: most of
-what an LSTM keeps of them stays in the processor's cache (`benchmarks/LOG.md`)."""
+"""Tokens of a chunk on a processor, at most, of all its documents together: most of what an LSTM
+keeps of them in prediction stays in the processor's cache (`benchmarks/LOG.md`)."""
 
 GPU_CHUNK_TOKENS = 32_768
 """On a GPU, which is busier the more there are."""
@@ -40,6 +41,9 @@ GPU_CHUNK_TOKENS = 32_768
 CHUNK_COST = 90
 """Tokens that two cores could read in the time that one more chunk costs them: oneDNN compiles an
 LSTM anew for each number of rows and time steps, in two milliseconds (`benchmarks/LOG.md`)."""
+
+GRAIN = 16
+"""Tokens by which documents join a training batch (`benchmarks/LOG.md`)."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -162,6 +166,8 @@ class ChunkedBatch:
         spans: [documents], how many tokens before the batch's end each joins, no fewer than it
             has.
         longest: tokens of a chunk, at most, when so many documents are being read.
+        window: a chunk begins so many tokens before the batch's end, if it is as long; None: the
+            window is the whole batch.
     """
 
     order: Ints
@@ -170,22 +176,28 @@ class ChunkedBatch:
     count: int
     """Number of chunks."""
 
+    window_count: int
+    """Number of chunks in the window, the last ones."""
+
     def __init__(
         self,
         documents: Sequence[npt.NDArray[Any]],
         spans: Ints,
         longest: Callable[[int], int],
+        window: int | None = None,
     ) -> None:
         self.order = np.argsort(-spans, kind="stable")
         self._documents = [documents[i] for i in self.order]
         length = spans.max()
         self._joins = length - spans[self.order]  # tokens before a row joins, ascending
-        begins, joining = np.unique(self._joins, return_counts=True)
+        window_start = 0 if window is None else max(0, length - window)
+        begins = np.union1d(self._joins, window_start)
         edges: list[int] = []
-        for begin, end, alive in zip(begins, [*begins[1:], length], joining.cumsum(), strict=True):
-            pieces = -(-(end - begin) // longest(alive))
+        for begin, end in pairwise([*begins, length]):
+            pieces = -(-(end - begin) // longest(self._alive(begin)))
             edges += range(begin, end, -(-(end - begin) // pieces))
         self.count = len(edges)
+        self.window_count = sum(begin >= window_start for begin in edges)
         self._edges = [*edges, length]
 
     def __len__(self) -> int:
@@ -200,22 +212,33 @@ class ChunkedBatch:
         """Return chunk number `step`; below 0, counted from the end."""
         step = range(self.count)[step]
         begin, end = self._edges[step : step + 2]
-        alive = int(np.searchsorted(self._joins, begin, side="right"))
+        alive = self._alive(begin)
         rows = [
             ids[begin - join : end - join]
             for ids, join in zip(self._documents[:alive], self._joins[:alive], strict=True)
         ]
         lengths = np.array([len(row) for row in rows])
-        padded = np.full((alive, lengths.max()), PAD_ID, np.int64)
+        padded = np.full((alive, max(1, lengths.max())), PAD_ID, np.int64)
         for i, row in enumerate(rows):
             padded[i, : len(row)] = row
         return Chunk(padded, lengths)
 
+    def _alive(self, time: int) -> int:
+        """Return how many documents are being read at token `time` of the batch."""
+        return int(np.searchsorted(self._joins, time, side="right"))
 
-def bptt_batch(documents: Sequence[npt.NDArray[Any]], bptt: int) -> ChunkedBatch:
-    """Return a batch for training, in chunks of `bptt` tokens of each document."""
-    spans = np.array([max(1, -(-len(ids) // bptt)) * bptt for ids in documents])
-    return ChunkedBatch(documents, spans, lambda alive: bptt)
+
+def bptt_batch(
+    documents: Sequence[npt.NDArray[Any]], window: int, chunk_tokens: int
+) -> ChunkedBatch:
+    """Return a batch for training, gradients flowing into the last `window` tokens.
+
+    A document joins at a multiple of `GRAIN` tokens before the end, so that few chunks are needed
+    and what is in the window of each depends on nothing but its own length.
+    """
+    grain = min(GRAIN, window)
+    spans = np.array([max(1, -(-len(ids) // grain)) * grain for ids in documents])
+    return ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive), window)
 
 
 def packed_batch(documents: Sequence[npt.NDArray[Any]], chunk_tokens: int) -> ChunkedBatch:

@@ -160,7 +160,7 @@ def _outputs(encoder: AWDLSTM, ids: Ids) -> Iterator[NDArray[np.float32]]:
     row = torch.from_numpy(ids).to(encoder.embedding.weight.device)[None]
     inputs: Tensor = encoder.embed(row)
     for layer, state in zip(encoder.prepare(), encoder.initial_state(1), strict=True):
-        inputs, _ = layer(inputs, state)
+        (inputs,), _ = layer([inputs], state)
         yield inputs[0].float().cpu().numpy()
 
 

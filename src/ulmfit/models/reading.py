@@ -37,6 +37,11 @@ def chunk_tensors(batch: ChunkedBatch, device: torch.device) -> Iterator[tuple[T
         yield torch.from_numpy(chunk.ids).to(device), torch.from_numpy(chunk.lengths).to(device)
 
 
+def chunk_tokens(device: torch.device) -> int:
+    """Return the tokens of a chunk, at most, on `device`."""
+    return CHUNK_TOKENS if device.type == "cpu" else GPU_CHUNK_TOKENS
+
+
 @torch.no_grad()
 def pool_documents(
     encoder: AWDLSTM,
@@ -49,7 +54,7 @@ def pool_documents(
     `documents` are ids in the order the encoder reads them; `precision` is that of its products.
     """
     device = encoder.embedding.weight.device
-    for indices, batch in packed_batches(documents, token_budget, _chunk_tokens(device)):
+    for indices, batch in packed_batches(documents, token_budget, chunk_tokens(device)):
         chunks = chunk_tensors(batch, device)
         with autocast(precision, device, cast_once=True):
             pooled = read_document_batch(
@@ -82,14 +87,9 @@ def score_documents(
     network.eval()
     device = network.encoder.embedding.weight.device
     scores = np.zeros(len(documents))
-    for indices, batch in packed_batches(documents, token_budget, _chunk_tokens(device)):
+    for indices, batch in packed_batches(documents, token_budget, chunk_tokens(device)):
         scores[indices] = _score_batch(network, batch)
     return scores
-
-
-def _chunk_tokens(device: torch.device) -> int:
-    """Return the tokens of a chunk, at most."""
-    return CHUNK_TOKENS if device.type == "cpu" else GPU_CHUNK_TOKENS
 
 
 def _score_batch(network: LanguageModelNetwork, batch: ChunkedBatch) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.nn.dropout import apply_mask, embedding_mask, variational_mask, weight_mask
 from ulmfit.nn.packed_lstm import PackedLSTM, can_pack
-from ulmfit.nn.wide_lstm import WIDE, WideLSTM
+from ulmfit.nn.wide_lstm import WIDE, WideLSTM, by_piece
 
 LSTMState = tuple[Tensor, Tensor]
 """The hidden state and the cell of a layer, [batch, size] each."""
@@ -30,8 +30,11 @@ LSTMState = tuple[Tensor, Tensor]
 State = tuple[LSTMState, ...]
 """The state of every layer, lowest first."""
 
-LayerPass = Callable[[Tensor, LSTMState], tuple[Tensor, LSTMState]]
-"""Reads inputs [batch, time, features] from a state, as `LSTMLayer.forward` does."""
+Pieces = Sequence[Tensor]
+"""What is read one after the other, each [rows, time, features]; rows never fewer than before."""
+
+LayerPass = Callable[[Pieces, LSTMState], tuple[list[Tensor], LSTMState]]
+"""Reads pieces from the state of all rows, as `LSTMLayer.read` does."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,8 @@ class Masks:
 
     def rows(self, chosen: slice) -> Masks:
         """Return the masks of the `chosen` rows of the batch."""
-
-        def of(mask: Tensor | None) -> Tensor | None:
-            return None if mask is None else mask[chosen]
-
-        return replace(self, input=of(self.input), hidden=tuple(map(of, self.hidden)))
+        hidden = tuple(_rows(mask, chosen) for mask in self.hidden)
+        return replace(self, input=_rows(self.input, chosen), hidden=hidden)
 
 
 class Embedding(nn.Module):
@@ -97,8 +97,6 @@ class LSTMLayer(nn.Module):
         `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
         state after the last time step.
         """
-        if self._is_wide_here(inputs, recurrent):
-            return self._read_wide(inputs, state, recurrent)
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
         if inputs.is_cuda:
             weights = _in_one_block(weights)
@@ -117,41 +115,58 @@ class LSTMLayer(nn.Module):
         )
         return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
 
+    def read(
+        self, pieces: Pieces, state: LSTMState, recurrent: Tensor
+    ) -> tuple[list[Tensor], LSTMState]:
+        """Read `pieces` [rows, time, features] from `state`, that of all rows there will be.
+
+        Rows that join later have waited with theirs. Returns the outputs [rows, time, size] of each
+        piece and the state after the last.
+        """
+        if self._is_wide_here(pieces, recurrent):
+            return self._read_wide(pieces, state, recurrent)
+        return _read_in_turn(partial(self, recurrent=recurrent), pieces, state)
+
     def prepare(self, mask: Tensor | None = None) -> LayerPass:
         """Return what reads with the recurrent matrix dropped by `mask` [4 * size, size].
 
         Made without gradients, it gives none.
         """
         recurrent = apply_mask(self.weight_hh, mask)
-        plain: LayerPass = partial(self, recurrent=recurrent)
+        plain: LayerPass = partial(self.read, recurrent=recurrent)
         weights = self.weight_ih, recurrent, self.bias_ih, self.bias_hh
         if not can_pack(*weights):
             return plain
-        packed = PackedLSTM(*weights)
+        packed = partial(_read_in_turn, PackedLSTM(*weights))
         return partial(_read_frozen, plain, packed) if torch.is_grad_enabled() else packed
 
-    def _is_wide_here(self, inputs: Tensor, recurrent: Tensor) -> bool:
+    def _is_wide_here(self, pieces: Pieces, recurrent: Tensor) -> bool:
         """Tell whether gradients are wanted of a pass that oneDNN would be slow at."""
-        low = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        trained = any(values.requires_grad for values in (inputs, recurrent, self.weight_ih))
+        low = recurrent.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        trained = any(values.requires_grad for values in (*pieces, recurrent, self.weight_ih))
         weights = self.weight_ih.numel() + recurrent.numel()
         return low and weights >= WIDE and trained and torch.is_grad_enabled()
 
     def _read_wide(
-        self, inputs: Tensor, state: LSTMState, recurrent: Tensor
-    ) -> tuple[Tensor, LSTMState]:
+        self, pieces: Pieces, state: LSTMState, recurrent: Tensor
+    ) -> tuple[list[Tensor], LSTMState]:
         fast, (hidden, cell) = torch.get_autocast_dtype("cpu"), state
         bias = self.bias_ih + self.bias_hh
         rest = [values.to(fast) for values in (self.weight_ih, recurrent, bias)]
-        by_time = inputs.to(fast).transpose(0, 1).contiguous()
+        by_time = [piece.to(fast).transpose(0, 1).flatten(0, 1) for piece in pieces]
+        inputs = torch.cat(by_time) if len(by_time) > 1 else by_time[0]
+        sizes = [(piece.shape[1], piece.shape[0]) for piece in pieces]
         with torch.autocast("cpu", enabled=False):
-            outputs, cell = WideLSTM.apply(by_time, hidden.to(fast), cell, *rest)  # type: ignore[no-untyped-call]
-        hidden = outputs[-1].to(recurrent.dtype)
-        return outputs.transpose(0, 1), (hidden, cell.to(recurrent.dtype))
+            outputs, cell = WideLSTM.apply(inputs, hidden.to(fast), cell, *rest, sizes)  # type: ignore[no-untyped-call]
+        hidden = outputs[-len(hidden) :].to(recurrent.dtype)
+        found = [piece.transpose(0, 1) for piece in by_piece(outputs, sizes)]
+        return found, (hidden, cell.to(recurrent.dtype))
 
 
 class AWDLSTM(nn.Module):
     """Embedding and LSTM layers: `embed(ids) -> vectors`, `forward(vectors, state)`.
+
+    `read` is `forward` for text in several pieces, which further rows join.
 
     In training, a call without masks draws its own; masks that are given are always applied.
     """
@@ -218,14 +233,31 @@ class AWDLSTM(nn.Module):
         [batch, time, embedding] of the last layer and the state after the last time step, which
         still carries gradients: see `detach`.
         """
-        batch = vectors.shape[0]
+        (outputs,), after = self.read([vectors], state, masks, layers)
+        return outputs, after
+
+    def read(
+        self,
+        pieces: Pieces,
+        state: State | None = None,
+        masks: Masks | None = None,
+        layers: Sequence[LayerPass] | None = None,
+    ) -> tuple[list[Tensor], State]:
+        """Read `pieces` [rows, time, embedding], layer by layer; the last one has all rows.
+
+        `state` and `masks` are those of all rows; a row that is not in the first piece begins where
+        it joins. Returns the raw outputs [rows, time, embedding] of the last layer, piece by piece,
+        and the state after the last.
+        """
+        batch = len(pieces[-1])
         masks = self.draw_masks(batch) if masks is None else masks
         state = self.initial_state(batch) if state is None else state
         layers = self.prepare(masks) if layers is None else layers
         drops = (masks.input, *masks.hidden) if masks else (None,) * len(self.layers)
-        outputs, after = vectors, []
+        outputs, after = list(pieces), []
         for layer, before, mask in zip(layers, state, drops, strict=True):
-            outputs, new = layer(apply_mask(outputs, mask), before)
+            outputs = [apply_mask(piece, _rows(mask, slice(len(piece)))) for piece in outputs]
+            outputs, new = layer(outputs, before)
             after.append(new)
         return outputs, tuple(after)
 
@@ -247,12 +279,31 @@ def grow(state: State, batch_size: int) -> State:
     return tuple((padded(hidden), padded(cell)) for hidden, cell in state)
 
 
+def _rows(mask: Tensor | None, chosen: slice) -> Tensor | None:
+    return None if mask is None else mask[chosen]
+
+
+def _read_in_turn(
+    read: Callable[[Tensor, LSTMState], tuple[Tensor, LSTMState]], pieces: Pieces, state: LSTMState
+) -> tuple[list[Tensor], LSTMState]:
+    """Read one piece after the other with `read`; the rows that are not in one yet wait."""
+    found = []
+    for piece in pieces:
+        hidden, cell = state
+        rows = len(piece)
+        outputs, state = read(piece, (hidden[:rows], cell[:rows]))
+        if rows < len(hidden):
+            state = torch.cat([state[0], hidden[rows:]]), torch.cat([state[1], cell[rows:]])
+        found.append(outputs)
+    return found, state
+
+
 def _read_frozen(
-    plain: LayerPass, packed: LayerPass, inputs: Tensor, state: LSTMState
-) -> tuple[Tensor, LSTMState]:
+    plain: LayerPass, packed: LayerPass, pieces: Pieces, state: LSTMState
+) -> tuple[list[Tensor], LSTMState]:
     """Read with what gives no gradients, `packed`, unless some are wanted of what is read."""
-    wanted = any(values.requires_grad for values in (inputs, *state))
-    return (plain if wanted else packed)(inputs, state)
+    wanted = any(values.requires_grad for values in (*pieces, *state))
+    return (plain if wanted else packed)(pieces, state)
 
 
 def _in_one_block(weights: Sequence[Tensor]) -> list[Tensor]:

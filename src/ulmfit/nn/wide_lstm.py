@@ -6,12 +6,17 @@ Here the gates' gradients are kept, and the weights' made of them all in one pro
 inputs' shares of the gates. What is left for each time step is the recurrent product, with a matrix
 that is laid out once for all of them.
 
+A batch of documents is read in pieces, of more rows each: further documents join, and the sums over
+time go over all pieces at once. Values of all pieces stand one after the other, [positions,
+features]: time step by time step, and at each the rows.
+
 The equations are those of `torch.nn.LSTM`, its gates in the same order. Products and gates are in
 the dtype of the inputs; cells and their gradients in float32 at least.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,19 +25,22 @@ from torch.autograd.function import once_differentiable
 
 from ulmfit.nn.products import prepared_linear
 
-WIDE = 3_000_000
-"""Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): with 32 rows 1.25 times with
-3.3 million, with fewer rows up to 1.5; with 2.3 million it is so with many rows alone."""
+WIDE = 2_000_000
+"""Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): with 3.3 million up to 1.5
+times, with 2.3 million alike on two threads and 1.2 times on one; with 0.9 million it is slower."""
 
-BLOCK = 8
-"""Time steps whose slopes are made at once: as many as the processor's cache holds."""
+BLOCK = 512
+"""Positions whose slopes are made at once: as many as the processor's cache holds."""
+
+Sizes = Sequence[tuple[int, int]]
+"""Time steps and rows of each piece; rows never fewer than before."""
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 class WideLSTM(torch.autograd.Function):
-    """`apply(inputs, hidden, cell, weight_ih, weight_hh, bias)` gives outputs and the last cell."""
+    """`apply(inputs, hidden, cell, weight_ih, weight_hh, bias, sizes)`: outputs and last cell."""
 
     @staticmethod
     def forward(
@@ -43,74 +51,120 @@ class WideLSTM(torch.autograd.Function):
         weight_ih: Tensor,
         weight_hh: Tensor,
         bias: Tensor,
+        sizes: Sizes,
     ) -> tuple[Tensor, Tensor]:
-        """Read `inputs` [time, batch, features] from `hidden` and `cell` [batch, size].
+        """Read `inputs` [positions, features], pieces of `sizes` one after the other.
 
+        A row begins from its `hidden` and `cell`, [rows, size], in the first piece that has it.
         `weight_ih` is [4 * size, features], `weight_hh` [4 * size, size], `bias` the sum of both
-        [4 * size]; all but `cell` of one dtype. Returns the outputs [time, batch, size] in it and
-        the last cell [batch, size].
+        [4 * size]; all but `cell` of one dtype. Returns the outputs [positions, size] in it and
+        the last cell [rows, size].
         """
-        (time, batch, _), size = inputs.shape, weight_hh.shape[1]
+        size = weight_hh.shape[1]
         exact = torch.promote_types(inputs.dtype, torch.float32)
-        product = prepared_linear(weight_ih, time * batch, bias)
-        gates = product(inputs.flatten(0, 1)).view(time, batch, 4, size)
-        outputs = inputs.new_empty(time, batch, size)
-        cells = inputs.new_empty(time + 1, batch, size, dtype=exact)
-        cells[0] = cell
-        recurrent, last, shown = prepared_linear(weight_hh, batch), hidden, torch.empty_like(cell)
-        for step, before, after, output in zip(gates, cells[:-1], cells[1:], outputs, strict=True):
-            enter, forget, change, leave = step.unbind(1)
-            step.add_(recurrent(last).view_as(step))
-            step[:, :2].sigmoid_()
-            change.tanh_()
-            leave.sigmoid_()
-            torch.mul(before, forget, out=after).addcmul_(enter, change)
-            last = torch.mul(_tanh(after, out=shown), leave, out=output)
-        ctx.save_for_backward(inputs, hidden, weight_ih, weight_hh, gates, cells, outputs)
-        return outputs, cells[-1].clone()
+        gates = prepared_linear(weight_ih, len(inputs), bias)(inputs)
+        outputs = inputs.new_empty(len(inputs), size)
+        recurrent = prepared_linear(weight_hh, len(hidden))
+        last, last_cell, cells = hidden[:0], cell[:0], []
+        pieces = zip(by_piece(gates, sizes), by_piece(outputs, sizes), sizes, strict=True)
+        for gates_of_piece, outputs_of_piece, (time, rows) in pieces:
+            cells_of_piece = inputs.new_empty(time + 1, rows, size, dtype=exact)
+            cells_of_piece[0] = torch.cat([last_cell, cell[len(last_cell) : rows]])
+            last = torch.cat([last, hidden[len(last) : rows]])
+            last = _through_time(gates_of_piece, outputs_of_piece, cells_of_piece, last, recurrent)
+            last_cell = cells_of_piece[-1]
+            cells.append(cells_of_piece)
+        ctx.sizes = sizes
+        ctx.save_for_backward(inputs, hidden, weight_ih, weight_hh, gates, outputs, *cells)
+        return outputs, last_cell.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_outputs: Tensor, of_cell: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given; those not needed are `None`."""
-        inputs, hidden, weight_ih, weight_hh, gates, cells, outputs = ctx.saved_tensors
-        of_gates, of_first_cell = _back_through_time(
-            of_outputs, of_cell.to(cells.dtype), weight_hh, gates, cells
-        )
-        flat, needed = of_gates.flatten(0, 1), ctx.needs_input_grad
-        before = torch.cat([hidden.unsqueeze(0), outputs[:-1]]).flatten(0, 1)
+        inputs, hidden, weight_ih, weight_hh, gates, outputs, *cells = ctx.saved_tensors
+        sizes, needed = ctx.sizes, ctx.needs_input_grad
+        of_gates = torch.empty_like(gates)
+        of_cell, later = of_cell.to(cells[0].dtype, copy=True), None
+        recurrent = prepared_linear(weight_hh.T, len(hidden))
+        pieces = [by_piece(values, sizes) for values in (of_gates, of_outputs.contiguous(), gates)]
+        for piece in reversed(list(zip(*pieces, cells, strict=True))):
+            later = _back_through_time(*piece, of_cell=of_cell, later=later, recurrent=recurrent)
+        before = _before_each(hidden, by_piece(outputs, sizes))
         return (
-            prepared_linear(weight_ih.T, len(flat))(flat).view_as(inputs) if needed[0] else None,
-            of_gates[0] @ weight_hh if needed[1] else None,
-            of_first_cell if needed[2] else None,
-            flat.T @ inputs.flatten(0, 1) if needed[3] else None,
-            flat.T @ before if needed[4] else None,
-            flat.sum(0) if needed[5] else None,
+            prepared_linear(weight_ih.T, len(inputs))(of_gates) if needed[0] else None,
+            _of_joining(by_piece(of_gates, sizes)) @ weight_hh if needed[1] else None,
+            of_cell if needed[2] else None,
+            of_gates.T @ inputs if needed[3] else None,
+            of_gates.T @ before if needed[4] else None,
+            of_gates.sum(0) if needed[5] else None,
+            None,
         )
+
+
+def by_piece(values: Tensor, sizes: Sizes) -> list[Tensor]:
+    """Return views [time, rows, features] of `values` [positions, features], of `sizes`."""
+    parts = torch.split(values, [time * rows for time, rows in sizes])
+    return [part.view(*size, -1) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _by_gate(values: Tensor) -> Tensor:
+    """Return a view [time, rows, 4, size] of `values` [time, rows, 4 * size]."""
+    return values.view(*values.shape[:2], 4, -1)
+
+
+def _through_time(
+    gates: Tensor,
+    outputs: Tensor,
+    cells: Tensor,
+    last: Tensor,
+    recurrent: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Read a piece from the hidden state `last` [rows, size] and return the one after it.
+
+    `gates` [time, rows, 4 * size] hold what the inputs add to them, at the end the activations;
+    `outputs` [time, rows, size] and, after the first of them, `cells` [time + 1, rows, size] are
+    written.
+    """
+    shown = torch.empty_like(cells[0])
+    gates = _by_gate(gates)
+    for step, before, after, output in zip(gates, cells[:-1], cells[1:], outputs, strict=True):
+        enter, forget, change, leave = step.unbind(1)
+        step.add_(recurrent(last).view_as(step))
+        step[:, :2].sigmoid_()
+        change.tanh_()
+        leave.sigmoid_()
+        torch.mul(before, forget, out=after).addcmul_(enter, change)
+        last = torch.mul(_tanh(after, out=shown), leave, out=output)
+    return last
 
 
 def _back_through_time(
-    of_outputs: Tensor, of_cell: Tensor, weight_hh: Tensor, gates: Tensor, cells: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the gates before their activations, and of the first cell.
+    of_gates: Tensor,
+    of_outputs: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    *,
+    of_cell: Tensor,
+    later: Tensor | None,
+    recurrent: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Write the gradients `of_gates` [time, rows, 4 * size] before their activations.
 
-    They are [time, batch, 4 * size] and [batch, size]. `of_outputs` [time, batch, size] and
-    `of_cell` [batch, size] are those of the outputs and of the last cell; `gates` [time, batch, 4,
-    size] hold the activations, `cells` [time + 1, batch, size] the cells.
+    `of_outputs` [time, rows, size] are those of the outputs; `gates` hold the activations, `cells`
+    [time + 1, rows, size] the cells. Of at least these rows, `of_cell` [rows, size] is the gradient
+    of the last cell, and becomes that of the first; `later` [rows, 4 * size] is that of the gates
+    at the time step that follows, if any. Returns that of the gates at the first.
     """
-    time, batch = gates.shape[:2]
-    found, of_cell, later = torch.empty_like(gates), of_cell.clone(), None
-    recurrent = prepared_linear(weight_hh.T, batch)
-    for start in reversed(range(0, time, BLOCK)):
-        block = slice(start, min(time, start + BLOCK))
-        before, after = cells[:-1][block], cells[1:][block]
-        steps = zip(
-            of_outputs[block],
-            found[block],
-            gates[block, :, 1],
-            *_slopes(gates[block].to(cells.dtype), before, after),
-            strict=True,
-        )
+    time, rows = gates.shape[:2]
+    of_cell, later = of_cell[:rows], None if later is None else later[:rows]
+    gates, found = _by_gate(gates), _by_gate(of_gates)
+    steps_at_once = max(1, BLOCK // rows)
+    for start in reversed(range(0, time, steps_at_once)):
+        block = slice(start, min(time, start + steps_at_once))
+        exact = gates[block].to(cells.dtype)
+        slopes = _slopes(exact, cells[:-1][block], cells[1:][block])
+        steps = zip(of_outputs[block], found[block], exact[:, :, 1], *slopes, strict=True)
         for of_hidden, of_step, forget, slope, through in reversed(list(steps)):
             if later is not None:
                 of_hidden = recurrent(later).add_(of_hidden)
@@ -119,7 +173,29 @@ def _back_through_time(
             torch.mul(slope[:, 3], of_hidden, out=of_step[:, 3])
             of_cell.mul_(forget)
             later = of_step.flatten(1)
-    return found.flatten(2), of_cell
+    return of_gates[0]
+
+
+def _before_each(first: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """Return the hidden state [positions, size] before each time step of all pieces.
+
+    A row's is at `first` that of `first` [rows, size]; `outputs` [time, rows, size] are those of
+    each piece.
+    """
+    found, last = [], first[:0]
+    for piece in outputs:
+        found += [last, first[len(last) : piece.shape[1]], piece[:-1].flatten(0, 1)]
+        last = piece[-1]
+    return torch.cat(found)
+
+
+def _of_joining(pieces: Sequence[Tensor]) -> Tensor:
+    """Return of `pieces` [time, rows, features] each row's first values, [rows, features]."""
+    joined, found = 0, []
+    for piece in pieces:
+        found.append(piece[0, joined:])
+        joined = piece.shape[1]
+    return torch.cat(found)
 
 
 def _slopes(gates: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

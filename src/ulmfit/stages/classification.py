@@ -18,7 +18,7 @@ from ulmfit.data.lanes import draw_lengths
 from ulmfit.data.targets import Targets, dense, label_counts
 from ulmfit.errors import ConfigError
 from ulmfit.models.networks import ClassifierNetwork
-from ulmfit.models.reading import chunk_tensors
+from ulmfit.models.reading import chunk_tensors, chunk_tokens
 from ulmfit.models.text_classifier import answering, member_answers
 from ulmfit.nn.objectives import MultiLabel, Objective, SingleLabel
 from ulmfit.nn.text_reader import read_document_batch
@@ -46,7 +46,7 @@ class LabelledIds:
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """The documents of a training batch, and the length of the chunks they are read in."""
+    """The documents of a training batch, and how long their chunks are."""
 
     indices: Ids
     bptt: int
@@ -148,13 +148,13 @@ class ClassificationTask:
         if not own:
             pooled = encoder.embedding.weight.new_zeros(0, 3 * encoder.config.embedding_size)
             return processes.joint_rows(pooled, turns, len(documents))
-        chunked = bptt_batch(own, bptt)
+        chunked = bptt_batch(own, self.gradient_chunks * bptt, chunk_tokens(self.device))
         pooled = read_document_batch(
             encoder,
             chunk_tensors(chunked, self.device),
             count=chunked.count,
             batch_size=len(own),
-            gradient_chunks=self.gradient_chunks,
+            gradient_chunks=chunked.window_count,
             masks=None if masks is None else masks.rows(turns),
         )
         return processes.joint_rows(pooled, turns, len(documents))

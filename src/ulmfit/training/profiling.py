@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -81,9 +82,10 @@ class _TimedRun(TrainingRun):
     clock: Clock
 
     def steps(self, trainable: tuple[int, ...], steps: int) -> StepProfile:
-        """Take `steps` steps with the layer groups `trainable`; time them after a few others."""
+        """Take the first `steps` steps with the layer groups `trainable`; time them, warmed up."""
         place = replace(self.plan.at(0), trainable=trainable, step_batches=1)
-        batches = endless_batches(self.task)
+        first = islice(endless_batches(self.task), WARM_UP_STEPS)
+        batches = chain(first, endless_batches(self.task))
         with self._timed_parts():
             for step in range(WARM_UP_STEPS + steps):
                 if step == WARM_UP_STEPS:
@@ -112,25 +114,27 @@ class _TimedRun(TrainingRun):
         """Have the clock told when the encoder begins and ends, forward and back."""
         self.clock = Clock(self.device)
         encoder: Any = self.task.module.encoder
+        read = encoder.read
 
         def begins(*_: object) -> None:
             self.clock.enter("encoder")
 
-        def ends(_: nn.Module, __: object, found: tuple[Tensor, object]) -> None:
+        def timed(*given: Any, **named: Any) -> tuple[list[Tensor], object]:
+            begins()
+            found: tuple[list[Tensor], object] = read(*given, **named)
             self.clock.enter("head")
-            if found[0].requires_grad:
-                found[0].register_hook(begins)  # type: ignore[no-untyped-call]
+            if found[0][-1].requires_grad:
+                found[0][-1].register_hook(begins)  # type: ignore[no-untyped-call]
+            return found
 
-        handles = [
-            encoder.embedding.register_forward_pre_hook(begins),  # called before the encoder is
-            encoder.register_forward_pre_hook(begins),
-            encoder.register_forward_hook(ends),
-        ]
+        # An embedding is called before the encoder reads.
+        embedding = encoder.embedding.register_forward_pre_hook(begins)
+        encoder.read = timed
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            embedding.remove()
+            del encoder.read
 
 
 @dataclass(frozen=True)
