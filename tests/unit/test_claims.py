@@ -58,6 +58,7 @@ FASTER_THAN_FASTAI = (
     ("language-model", "base", "ours, bfloat16, 3000 words", "fastai"),
     ("classifier", "small", "ours", "fastai"),
     ("classifier", "small", "ours, bfloat16", "fastai"),
+    ("classifier", "small", "ours, bfloat16", "fastai, autocast"),
     *(
         ("prediction", f"{texts}, words", way, "fastai")
         for texts in ("reviews", "questions", "one by one")

@@ -46,7 +46,7 @@ class LabelledIds:
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """The documents of a training batch, and how long their chunks are."""
+    """The documents of a training batch, and the tokens by which their window is counted."""
 
     indices: Ids
     bptt: int
