@@ -97,23 +97,8 @@ class LSTMLayer(nn.Module):
         `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
         state after the last time step.
         """
-        weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
-        if inputs.is_cuda:
-            weights = _in_one_block(weights)
-        hidden, cell = state
-        # `train` is what backward needs of the kernels; without gradients they keep nothing.
-        outputs, hidden, cell = torch.lstm(
-            inputs,
-            (hidden[None], cell[None]),
-            weights,
-            has_biases=True,
-            num_layers=1,
-            dropout=0.0,
-            train=torch.is_grad_enabled(),
-            bidirectional=False,
-            batch_first=True,
-        )
-        return outputs, (hidden[0].to(recurrent.dtype), cell[0].to(recurrent.dtype))
+        (outputs,), after = self.read([inputs], state, recurrent)
+        return outputs, after
 
     def read(
         self, pieces: Pieces, state: LSTMState, recurrent: Tensor
@@ -125,7 +110,10 @@ class LSTMLayer(nn.Module):
         """
         if self._is_wide_here(pieces, recurrent):
             return self._read_wide(pieces, state, recurrent)
-        return _read_in_turn(partial(self, recurrent=recurrent), pieces, state)
+        weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
+        if recurrent.is_cuda:
+            weights = _in_one_block(weights)
+        return _read_in_turn(partial(_read_piece, weights), pieces, state)
 
     def prepare(self, mask: Tensor | None = None) -> LayerPass:
         """Return what reads with the recurrent matrix dropped by `mask` [4 * size, size].
@@ -281,6 +269,27 @@ def grow(state: State, batch_size: int) -> State:
 
 def _rows(mask: Tensor | None, chosen: slice) -> Tensor | None:
     return None if mask is None else mask[chosen]
+
+
+def _read_piece(
+    weights: list[Tensor], inputs: Tensor, state: LSTMState
+) -> tuple[Tensor, LSTMState]:
+    """Read `inputs` [rows, time, features] by PyTorch's LSTM of `weights`, its two biases last."""
+    hidden, cell = state
+    # `train` is what backward needs of the kernels; without gradients they keep nothing.
+    outputs, hidden, cell = torch.lstm(
+        inputs,
+        (hidden[None], cell[None]),
+        weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=torch.is_grad_enabled(),
+        bidirectional=False,
+        batch_first=True,
+    )
+    dtype = weights[0].dtype
+    return outputs, (hidden[0].to(dtype), cell[0].to(dtype))
 
 
 def _read_in_turn(
