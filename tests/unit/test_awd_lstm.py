@@ -222,8 +222,8 @@ def test_frozen_lower_layers_keep_no_graph() -> None:
     encoder.layers[-1].requires_grad_(True)
     seen: list[bool] = []
 
-    def note(_: nn.Module, __: object, output: tuple[Tensor, object]) -> None:
-        seen.append(output[0].requires_grad)
+    def note(_: nn.Module, __: object, output: tuple[list[Tensor], object]) -> None:
+        seen.extend(values.requires_grad for values in output[0])
 
     for layer in encoder.layers:
         layer.register_forward_hook(note)

@@ -34,7 +34,7 @@ Pieces = Sequence[Tensor]
 """What is read one after the other, each [rows, time, features]; rows never fewer than before."""
 
 LayerPass = Callable[[Pieces, LSTMState], tuple[list[Tensor], LSTMState]]
-"""Reads pieces from the state of all rows, as `LSTMLayer.read` does."""
+"""Reads pieces from the state of all rows, as `LSTMLayer.forward` does."""
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,12 @@ class LSTMLayer(nn.Module):
         return self.weight_hh.shape[1]
 
     def forward(
-        self, inputs: Tensor, state: LSTMState, recurrent: Tensor
-    ) -> tuple[Tensor, LSTMState]:
-        """Read `inputs` [batch, time, features] from `state`, with the `recurrent` matrix given.
-
-        `recurrent` is `weight_hh`, dropped or not. Returns the outputs [batch, time, size] and the
-        state after the last time step.
-        """
-        (outputs,), after = self.read([inputs], state, recurrent)
-        return outputs, after
-
-    def read(
         self, pieces: Pieces, state: LSTMState, recurrent: Tensor
     ) -> tuple[list[Tensor], LSTMState]:
-        """Read `pieces` [rows, time, features] from `state`, that of all rows there will be.
+        """Read `pieces` [rows, time, features] from `state`, with the `recurrent` matrix given.
 
-        Rows that join later have waited with theirs. Returns the outputs [rows, time, size] of each
+        `recurrent` is `weight_hh`, dropped or not; the state that of all rows there will be: those
+        that join later have waited with theirs. Returns the outputs [rows, time, size] of each
         piece and the state after the last.
         """
         if self._is_wide_here(pieces, recurrent):
@@ -121,7 +111,7 @@ class LSTMLayer(nn.Module):
         Made without gradients, it gives none.
         """
         recurrent = apply_mask(self.weight_hh, mask)
-        plain: LayerPass = partial(self.read, recurrent=recurrent)
+        plain: LayerPass = partial(self, recurrent=recurrent)
         weights = self.weight_ih, recurrent, self.bias_ih, self.bias_hh
         if not can_pack(*weights):
             return plain
