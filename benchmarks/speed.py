@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -175,7 +174,7 @@ def _by_step(answers: Sequence[Result]) -> list[float]:
         [tokens / seconds for tokens, seconds in zip(each["tokens"], each["seconds"], strict=True)]
         for each in answers
     ]
-    return [round(statistics.median(step), 1) for step in zip(*rounds, strict=True)]
+    return [spread(step)["median"] for step in zip(*rounds, strict=True)]
 
 
 def language_model(sides: Sides, options: Namespace) -> Result:

@@ -98,8 +98,40 @@ def make_documents(lengths: list[int]) -> list[npt.NDArray[np.uint16]]:
     return np.split(tokens, np.cumsum(lengths)[:-1])
 
 
+@common
+@given(
+    st.lists(st.integers(1, 90), min_size=1, max_size=12),
+    st.integers(1, 60),
+    st.integers(200, 400),
+)
+def test_training_chunks_hold_every_document_aligned_at_its_end(
+    lengths: list[int], window: int, chunk_tokens: int
+) -> None:
+    documents, grain = make_documents(lengths), min(GRAIN, window)
+    batch = bptt_batch(documents, window, chunk_tokens)
+    assert sorted(batch.order) == list(range(len(documents)))
+    read: list[list[int]] = [[] for _ in documents]
+    left, alive_before = -(-max(lengths) // grain) * grain, 0
+    for step, chunk in enumerate(batch):
+        alive, time = chunk.ids.shape
+        assert chunk.ids.dtype == chunk.lengths.dtype == np.int64
+        assert alive_before <= alive == len(chunk.lengths)
+        assert time == chunk.lengths.max()
+        if left - time >= grain:  # only the last tokens are padded
+            assert (chunk.lengths == time).all() and step < batch.count - 1
+        for row in range(alive):
+            read[row].extend(chunk.ids[row, : chunk.lengths[row]])
+            assert (chunk.ids[row, chunk.lengths[row] :] == 0).all()
+        for row in range(alive_before, alive):  # a new row joins as late as it can
+            assert -(-len(documents[batch.order[row]]) // grain) * grain == left
+        left, alive_before = left - time, alive
+    assert alive_before == len(documents)
+    for row, ids in zip(batch.order, read, strict=True):
+        np.testing.assert_array_equal(documents[row], ids)
+
+
 def test_example_of_the_module() -> None:
-    batch = ChunkedBatch(make_documents([4, 8, 5]), np.array([5, 8, 5]), lambda alive: 9, window=5)
+    batch = ChunkedBatch(make_documents([4, 8, 5]), np.array([5, 8, 5]), 27, window=5)
     assert batch.order.tolist() == [1, 0, 2]
     assert [chunk.ids.tolist() for chunk in batch] == [
         [[5, 6, 7]],
@@ -117,7 +149,7 @@ def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> 
     chunk_tokens = data.draw(st.integers(1, 50))
     window = data.draw(st.none() | st.integers(0, 50))
     documents = make_documents(lengths)
-    batch = ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive), window)
+    batch = ChunkedBatch(documents, spans, chunk_tokens, window)
     assert sorted(batch.order) == list(range(len(documents)))
     assert batch.count == len(batch)
     read: list[list[int]] = [[] for _ in documents]
@@ -193,7 +225,7 @@ def test_documents_of_like_length_join_together() -> None:
 
 
 def test_chunks_can_be_asked_for_one_by_one() -> None:
-    batch = ChunkedBatch(make_documents([9, 2]), np.array([9, 2]), lambda alive: 4)
+    batch = ChunkedBatch(make_documents([9, 2]), np.array([9, 2]), 4)
     assert batch.order.tolist() == [0, 1]
     for step, chunk in enumerate(batch):
         np.testing.assert_array_equal(chunk.ids, batch[step].ids)
@@ -204,7 +236,7 @@ def test_chunks_can_be_asked_for_one_by_one() -> None:
 
 def test_a_long_document_is_not_copied_whole() -> None:
     document = np.zeros(1_000_000, np.int64)
-    batch = ChunkedBatch([document], np.array([1_000_000]), lambda alive: 70, window=700)
+    batch = ChunkedBatch([document], np.array([1_000_000]), 70, window=700)
     assert batch.count == 14_286
     assert all(row is document for row in batch._documents)
     assert batch[0].ids.nbytes == 70 * 8

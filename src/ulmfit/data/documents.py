@@ -14,7 +14,7 @@ gradients begin, the last `window`; and where chunks would otherwise be too long
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -165,7 +165,7 @@ class ChunkedBatch:
         documents: ids [tokens] of each document, in the order the model reads them, at least one.
         spans: [documents], how many tokens before the batch's end each joins, no fewer than it
             has.
-        longest: tokens of a chunk, at most, when so many documents are being read.
+        chunk_tokens: tokens of a chunk of all its documents together, at most, but one of each.
         window: a chunk begins so many tokens before the batch's end, if it is as long; None: the
             window is the whole batch.
     """
@@ -183,7 +183,7 @@ class ChunkedBatch:
         self,
         documents: Sequence[npt.NDArray[Any]],
         spans: Ints,
-        longest: Callable[[int], int],
+        chunk_tokens: int,
         window: int | None = None,
     ) -> None:
         self.order = np.argsort(-spans, kind="stable")
@@ -194,7 +194,8 @@ class ChunkedBatch:
         begins = np.union1d(self._joins, window_start)
         edges: list[int] = []
         for begin, end in pairwise([*begins, length]):
-            pieces = -(-(end - begin) // longest(self._alive(begin)))
+            longest = max(1, chunk_tokens // self._alive(begin))
+            pieces = -(-(end - begin) // longest)
             edges += range(begin, end, -(-(end - begin) // pieces))
         self.count = len(edges)
         self.window_count = sum(begin >= window_start for begin in edges)
@@ -238,16 +239,13 @@ def bptt_batch(
     """
     grain = min(GRAIN, window)
     spans = np.array([max(1, -(-len(ids) // grain)) * grain for ids in documents])
-    return ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive), window)
+    return ChunkedBatch(documents, spans, chunk_tokens, window)
 
 
 def packed_batch(documents: Sequence[npt.NDArray[Any]], chunk_tokens: int) -> ChunkedBatch:
-    """Return a batch for prediction, with little padding and no more chunks than are worth it.
-
-    A chunk has at most `chunk_tokens` tokens of all its documents together, but one of each.
-    """
+    """Return a batch for prediction, with little padding and no more chunks than are worth it."""
     spans = packed_spans([len(ids) for ids in documents], CHUNK_COST)
-    return ChunkedBatch(documents, spans, lambda alive: max(1, chunk_tokens // alive))
+    return ChunkedBatch(documents, spans, chunk_tokens)
 
 
 def packed_batches(

@@ -69,8 +69,8 @@ class WideLSTM(torch.autograd.Function):
         pieces = zip(by_piece(gates, sizes), by_piece(outputs, sizes), sizes, strict=True)
         for gates_of_piece, outputs_of_piece, (time, rows) in pieces:
             cells_of_piece = inputs.new_empty(time + 1, rows, size, dtype=exact)
-            cells_of_piece[0] = torch.cat([last_cell, cell[len(last_cell) : rows]])
-            last = torch.cat([last, hidden[len(last) : rows]])
+            cells_of_piece[0] = _with_joining(last_cell, cell, rows)
+            last = _with_joining(last, hidden, rows)
             last = _through_time(gates_of_piece, outputs_of_piece, cells_of_piece, last, recurrent)
             last_cell = cells_of_piece[-1]
             cells.append(cells_of_piece)
@@ -176,6 +176,11 @@ def _back_through_time(
     return of_gates[0]
 
 
+def _with_joining(last: Tensor, first: Tensor, rows: int) -> Tensor:
+    """Return `rows` states: of those that have been read the `last`, of the others the `first`."""
+    return torch.cat([last, first[len(last) : rows]])
+
+
 def _before_each(first: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """Return the hidden state [positions, size] before each time step of all pieces.
 
@@ -184,7 +189,7 @@ def _before_each(first: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """
     found, last = [], first[:0]
     for piece in outputs:
-        found += [last, first[len(last) : piece.shape[1]], piece[:-1].flatten(0, 1)]
+        found += [_with_joining(last, first, piece.shape[1]), piece[:-1].flatten(0, 1)]
         last = piece[-1]
     return torch.cat(found)
 
