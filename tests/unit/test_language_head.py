@@ -107,7 +107,7 @@ def test_working_in_the_place_of_the_logits_changes_nothing(dtype: torch.dtype) 
     exact = torch.promote_types(dtype, torch.float32)
     plain = F.cross_entropy(logits.to(exact), target, reduction="none")
     softmax = logits.softmax(1)
-    loss, slope = language_head._cross_entropy_and_slope(logits.clone(), target, exact)
+    loss, slope = language_head.cross_entropy_and_slope(logits.clone(), target, exact)
     close = {torch.bfloat16: 3e-3, torch.float16: 1e-3}.get(dtype, 1e-6)
     torch.testing.assert_close(loss, plain.sum(), rtol=close, atol=0.0)
     softmax[torch.arange(70), target] -= 1.0
@@ -118,7 +118,7 @@ def test_working_in_the_place_of_the_logits_changes_nothing(dtype: torch.dtype) 
 
 def test_a_target_beyond_the_range_of_the_softmax_has_a_bounded_loss_and_its_gradient() -> None:
     logits = torch.tensor([[500.0, 0.0, 0.0]])
-    loss, slope = language_head._cross_entropy_and_slope(logits, torch.tensor([1]), torch.float32)
+    loss, slope = language_head.cross_entropy_and_slope(logits, torch.tensor([1]), torch.float32)
     assert loss.item() == pytest.approx(-math.log(2.0**-126))
     assert slope.tolist() == [[1.0, -1.0, 0.0]]
     exact = cross_entropy_in_place(torch.tensor([[500.0, 0.0, 0.0]]), torch.tensor([1]))
@@ -127,13 +127,13 @@ def test_a_target_beyond_the_range_of_the_softmax_has_a_bounded_loss_and_its_gra
 
 def test_no_piece_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    cross_entropy_and_slope = language_head._cross_entropy_and_slope
+    cross_entropy_and_slope = language_head.cross_entropy_and_slope
 
     def spy(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
         sizes.append(len(logits))
         return cross_entropy_and_slope(logits, *arguments)
 
-    monkeypatch.setattr(language_head, "_cross_entropy_and_slope", spy)
+    monkeypatch.setattr(language_head, "cross_entropy_and_slope", spy)
     head, (outputs, targets, weight) = example()
     head.loss(outputs, targets, weight, 4)
     assert sizes == [4, 4, 4, 3]
@@ -161,7 +161,7 @@ def test_evaluation_makes_no_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
 
     head, (outputs, targets, weight) = example()
     expected = plain_loss(head, outputs, targets, weight).detach()
-    monkeypatch.setattr(language_head, "_cross_entropy_and_slope", refuse)
+    monkeypatch.setattr(language_head, "cross_entropy_and_slope", refuse)
     with torch.no_grad():
         total, count = head.loss(outputs, targets, weight)
     torch.testing.assert_close(total, expected, rtol=1e-12, atol=1e-12)

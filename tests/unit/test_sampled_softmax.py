@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 from ulmfit.nn.language_head import IGNORED, LanguageHead
 from ulmfit.nn.sampled_softmax import WordSample, chances, draw_sample, sampled_loss
@@ -9,9 +12,7 @@ from ulmfit.nn.sampled_softmax import WordSample, chances, draw_sample, sampled_
 VOCAB, FEATURES = 30, 5
 
 
-def drawn(
-    rows: int, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def drawn(rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Outputs, targets, the embedding's matrix and a bias, in double precision."""
     torch.manual_seed(seed)
     outputs = torch.randn(2, rows, FEATURES, dtype=torch.float64, requires_grad=True)
@@ -29,11 +30,86 @@ def test_over_all_words_it_is_the_softmax() -> None:
     head.bias.data.copy_(bias.data)
     expected, scored = head.loss(outputs, targets, weight)
     assert int(count) == int(scored) == 7
-    torch.testing.assert_close(loss.double(), expected)
+    torch.testing.assert_close(loss, expected)
     found = torch.autograd.grad(loss, [outputs, weight, bias])
-    head_bias = torch.autograd.grad(expected, [outputs, weight, head.bias])
-    for ours, theirs in zip(found, head_bias, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, [outputs, weight, head.bias]))
+
+
+def plain_loss(
+    outputs: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, sample: WordSample
+) -> Tensor:
+    """Target by target, over the sampled words but it."""
+    total = weight.new_zeros(())
+    for hidden, target in zip(outputs.flatten(0, 1), targets.flatten(), strict=True):
+        if target == IGNORED:
+            continue
+        own = weight[target] @ hidden + bias[target]
+        others = weight @ hidden + bias
+        kept = sample.ids != target
+        drawn = others[sample.ids][kept] - sample.log_chances[kept]
+        total = total + torch.cat([own[None], drawn]).logsumexp(0) - own
+    return total
+
+
+@settings(max_examples=50, deadline=None)
+@given(size=st.integers(0, VOCAB), ignored=st.integers(0, 8), seed=st.integers(0, 99))
+def test_loss_and_gradients_equal_the_plain_ones(size: int, ignored: int, seed: int) -> None:
+    outputs, targets, weight, bias = drawn(4, seed)
+    targets.view(-1)[:ignored] = IGNORED
+    ids = torch.randperm(VOCAB)[:size].sort().values
+    sample = WordSample(ids, torch.rand(size, dtype=torch.float64).log())
+    loss, count = sampled_loss(outputs, targets, weight, bias, sample)
+    expected = plain_loss(outputs, targets, weight, bias, sample)
+    assert (int(count), loss.dtype) == (8 - ignored, torch.float64)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    leaves = [outputs, weight, bias]
+    torch.testing.assert_close(
+        torch.autograd.grad(3 * loss, leaves),
+        torch.autograd.grad(3 * expected + 0 * (outputs.sum() + weight.sum() + bias.sum()), leaves),
+        rtol=1e-11,
+        atol=1e-11,
+    )
+
+
+@pytest.mark.parametrize("size", [61, 62, 63, 64, 65, 126, 127, 128])
+def test_any_number_of_words_is_rounded_up(size: int) -> None:
+    torch.manual_seed(size)
+    outputs = torch.randn(1, 3, FEATURES, dtype=torch.float64)
+    weight = torch.randn(size + 1, FEATURES, dtype=torch.float64, requires_grad=True)
+    bias, targets = torch.zeros(size + 1, dtype=torch.float64), torch.tensor([[0, size - 1, size]])
+    sample = WordSample(torch.arange(size), torch.zeros(size, dtype=torch.float64))
+    loss, _ = sampled_loss(outputs, targets, weight, bias, sample)
+    expected = plain_loss(outputs, targets, weight, bias, sample)
+    torch.testing.assert_close(loss, expected)
+    found, wanted = (torch.autograd.grad(value, weight) for value in (loss, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_multiplies_in_its_dtype_and_sums_in_single_precision(dtype: torch.dtype) -> None:
+    outputs, targets, weight, bias = (
+        values.detach().float().requires_grad_() if values.is_floating_point() else values
+        for values in drawn(4)
+    )
+    sample = WordSample(torch.arange(0, VOCAB, 2), torch.full((VOCAB // 2,), -0.5))
+    with torch.autocast("cpu", dtype=dtype):
+        loss, _ = sampled_loss(outputs, targets, weight, bias, sample)
+    expected = plain_loss(outputs, targets, weight, bias, sample)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=0.02, atol=0.02)
+    assert not torch.equal(loss, expected)
+    leaves = [outputs, weight, bias]
+    found, wanted = (torch.autograd.grad(value, leaves) for value in (loss, expected))
+    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
+
+
+def test_what_is_frozen_gets_no_gradient() -> None:
+    outputs, targets, weight, bias = drawn(4)
+    weight.requires_grad_(False)
+    sample = draw_sample(torch.full((VOCAB,), 0.5, dtype=torch.float64))
+    loss, _ = sampled_loss(outputs, targets, weight, bias, sample)
+    torch.autograd.backward(loss)
+    assert (weight.grad is None, outputs.grad is None, bias.grad is None) == (True, False, False)
 
 
 def test_the_sum_of_the_softmax_is_right_on_average() -> None:

@@ -132,7 +132,7 @@ def loss_and_gradients(
                 total += cross_entropy_in_place(logits.to(exact), target).sum()
                 continue
             scored = (target != IGNORED).unsqueeze(1)
-            loss, slope = _cross_entropy_and_slope(logits, target, exact)
+            loss, slope = cross_entropy_and_slope(logits, target, exact)
             total += loss
             if of_hidden is not None:
                 of_hidden[start : start + rows] = linear(slope, matrix.T) * scored
@@ -172,7 +172,7 @@ def regularization(
     return penalty
 
 
-def _cross_entropy_and_slope(
+def cross_entropy_and_slope(
     logits: Tensor, target: Tensor, exact: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy, in `exact`, and its gradient for the logits, in their dtype.
