@@ -1,9 +1,9 @@
 """An experiment: stage two once, then a classifier and the baseline on each draw of labels.
 
-A finished draw is a JSON line in `runs/benchmarks/NAME.jsonl`, and stands in the result; it is not
-run again. An interrupted one goes on from its checkpoint. The fine-tuned language model of each
-direction is a folder named by all that decides it, and is shared by every draw, and every
-experiment, with the same text and settings.
+A finished draw is a JSON line in `results/draws/NAME.jsonl` until all of them are done, and then
+stands in the result; it is not run again. An interrupted one goes on from its checkpoint. The
+fine-tuned language model of each direction is a folder named by all that decides it, and is shared
+by every draw, and every experiment, with the same text and settings.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from baselines import Predicted, tfidf_logistic_regression
 from common import (
+    RESULTS,
     RUNS,
     Labelled,
     append_line,
@@ -42,6 +43,11 @@ from ulmfit.config.settings import from_dict, read_values, to_dict
 from ulmfit.config.stages import FinetuneConfig, TrainConfig, directions_of
 
 SEEDS = (0, 1, 2, 3, 4)
+"""The draws of a result; with fewer it is not written."""
+
+DRAWS = RESULTS / "draws"
+"""Where draws stand of which the others are still to be run."""
+
 BASELINE = "tf-idf + lr"
 UNSET = "(set by the benchmark)"
 """What stands for the files in the settings of an experiment."""
@@ -153,7 +159,7 @@ def run(experiment: Experiment, options: Namespace) -> None:
     kinds = ("from_scratch", "tune", "baseline")
     suffixes = [f"-{kind.replace('_', '-')}" for kind in kinds if getattr(options, kind)]
     name = experiment.name + "".join(suffixes)
-    done_file = RUNS / f"{name}.jsonl"
+    done_file = (RUNS if options.tune else DRAWS) / f"{name}.jsonl"
     what = _identity(experiment, options.baseline)
     rows = []
     for seed in options.seeds:
@@ -170,8 +176,9 @@ def run(experiment: Experiment, options: Namespace) -> None:
         rows.append(row)
     summary = summarize(rows)
     print_summary(name, summary, rows)
-    if not options.tune:
+    if not options.tune and set(SEEDS) <= {row["seed"] for row in rows}:
         write_result(name, {"notes": experiment.notes, **what, "summary": summary, "draws": rows})
+        done_file.unlink(missing_ok=True)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,23 @@ def test_a_product_equals_the_plain_one(
             assert off.abs().max() <= tolerance * expected.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)],
+)
+def test_a_product_is_added_to_what_stays_as_it_is(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    shapes = (33, 70), (50, 70), (33, 50)
+    inputs, weight, added = (torch.randn(shape, dtype=torch.float64).to(dtype) for shape in shapes)
+    expected = inputs.double() @ weight.double().T + added.double()
+    before = added.clone()
+    for matrix in (weight, weight.T.contiguous().T):
+        found = products.prepared_sum(matrix, len(inputs))(inputs, added)
+        assert found.dtype == dtype
+        assert (found.double() - expected).abs().max() <= tolerance * expected.abs().max()
+        assert torch.equal(added, before)
+
+
 def test_a_machine_without_onednn_multiplies_too(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, weight = torch.randn(3, 4), torch.randn(5, 4)
     monkeypatch.setattr(products, "HAS_ONEDNN", False)

@@ -18,6 +18,7 @@ HAS_ONEDNN = (
     platform.machine().lower() in ("x86_64", "amd64")
     and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn._linear_pointwise, "binary")
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     and hasattr(torch.ops.mkldnn, "_reorder_mkldnn_rnn_layer_weight")
 )
@@ -50,6 +51,25 @@ def prepared_linear(
         return lambda inputs: F.linear(inputs, weight, bias)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
     return lambda inputs: _by_onednn(inputs, laid_out, bias)
+
+
+def prepared_sum(weight: Tensor, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what adds a product by `weight`, as `prepared_linear` gives it, to a second argument.
+
+    That is [rows, outputs], in the dtype of the weights. The sum is made where the product is, and
+    rounded once.
+    """
+    if not is_for_onednn(weight):
+        return lambda inputs, added: torch.addmm(added, inputs, weight.T)
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+
+    def product_added(inputs: Tensor, added: Tensor) -> Tensor:
+        found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            inputs, added, laid_out, None, "add"
+        )
+        return found
+
+    return product_added
 
 
 def dtype_of_products(values: Tensor) -> torch.dtype:

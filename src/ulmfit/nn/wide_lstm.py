@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ulmfit.nn.products import prepared_linear
+from ulmfit.nn.products import linear, prepared_linear, prepared_sum
 
 WIDE = 2_000_000
 """Weights from which this is faster than oneDNN (`benchmarks/LOG.md`): with 3.3 million up to 1.5
@@ -64,7 +64,7 @@ class WideLSTM(torch.autograd.Function):
         exact = torch.promote_types(inputs.dtype, torch.float32)
         gates = prepared_linear(weight_ih, len(inputs), bias)(inputs)
         outputs = inputs.new_empty(len(inputs), size)
-        recurrent = prepared_linear(weight_hh, len(hidden))
+        recurrent = prepared_sum(weight_hh, len(hidden))
         last, last_cell, cells = hidden[:0], cell[:0], []
         pieces = zip(by_piece(gates, sizes), by_piece(outputs, sizes), sizes, strict=True)
         for gates_of_piece, outputs_of_piece, (time, rows) in pieces:
@@ -86,7 +86,7 @@ class WideLSTM(torch.autograd.Function):
         sizes, needed = ctx.sizes, ctx.needs_input_grad
         of_gates = torch.empty_like(gates)
         of_cell, later = of_cell.to(cells[0].dtype, copy=True), None
-        recurrent = prepared_linear(weight_hh.T, len(hidden))
+        recurrent = prepared_sum(weight_hh.T, len(hidden))
         pieces = [by_piece(values, sizes) for values in (of_gates, of_outputs.contiguous(), gates)]
         for piece in reversed(list(zip(*pieces, cells, strict=True))):
             later = _back_through_time(*piece, of_cell=of_cell, later=later, recurrent=recurrent)
@@ -95,8 +95,8 @@ class WideLSTM(torch.autograd.Function):
             prepared_linear(weight_ih.T, len(inputs))(of_gates) if needed[0] else None,
             _of_joining(by_piece(of_gates, sizes)) @ weight_hh if needed[1] else None,
             of_cell if needed[2] else None,
-            of_gates.T @ inputs if needed[3] else None,
-            of_gates.T @ before if needed[4] else None,
+            _of_weight(of_gates, inputs) if needed[3] else None,
+            _of_weight(of_gates, before) if needed[4] else None,
             of_gates.sum(0) if needed[5] else None,
             None,
         )
@@ -118,7 +118,7 @@ def _through_time(
     outputs: Tensor,
     cells: Tensor,
     last: Tensor,
-    recurrent: Callable[[Tensor], Tensor],
+    recurrent: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Read a piece from the hidden state `last` [rows, size] and return the one after it.
 
@@ -130,10 +130,10 @@ def _through_time(
     gates = _by_gate(gates)
     for step, before, after, output in zip(gates, cells[:-1], cells[1:], outputs, strict=True):
         enter, forget, change, leave = step.unbind(1)
-        step.add_(recurrent(last).view_as(step))
-        step[:, :2].sigmoid_()
-        change.tanh_()
-        leave.sigmoid_()
+        sums = recurrent(last, step.flatten(1)).view_as(step)
+        torch.sigmoid(sums[:, :2], out=step[:, :2])
+        torch.tanh(sums[:, 2], out=change)
+        torch.sigmoid(sums[:, 3], out=leave)
         torch.mul(before, forget, out=after).addcmul_(enter, change)
         last = torch.mul(_tanh(after, out=shown), leave, out=output)
     return last
@@ -147,7 +147,7 @@ def _back_through_time(
     *,
     of_cell: Tensor,
     later: Tensor | None,
-    recurrent: Callable[[Tensor], Tensor],
+    recurrent: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Write the gradients `of_gates` [time, rows, 4 * size] before their activations.
 
@@ -167,7 +167,7 @@ def _back_through_time(
         steps = zip(of_outputs[block], found[block], exact[:, :, 1], *slopes, strict=True)
         for of_hidden, of_step, forget, slope, through in reversed(list(steps)):
             if later is not None:
-                of_hidden = recurrent(later).add_(of_hidden)
+                of_hidden = recurrent(later, of_hidden)
             of_cell.addcmul_(of_hidden, through)
             torch.mul(slope[:, :3], of_cell.unsqueeze(1), out=of_step[:, :3])
             torch.mul(slope[:, 3], of_hidden, out=of_step[:, 3])
@@ -201,6 +201,14 @@ def _of_joining(pieces: Sequence[Tensor]) -> Tensor:
         found.append(piece[0, joined:])
         joined = piece.shape[1]
     return torch.cat(found)
+
+
+def _of_weight(of_outputs: Tensor, inputs: Tensor) -> Tensor:
+    """Return the gradient [outputs, features] of a weight, both [positions, ...].
+
+    Transposed: the quicker way round for oneDNN.
+    """
+    return linear(inputs.T, of_outputs.T).T
 
 
 def _slopes(gates: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
