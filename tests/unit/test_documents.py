@@ -141,6 +141,12 @@ def test_example_of_the_module() -> None:
     assert (batch.count, batch.window_count) == (2, 1)
 
 
+def test_without_a_window_no_chunk_is_in_it() -> None:
+    batch = ChunkedBatch(make_documents([1, 3]), np.array([1, 3]), 2, window=0)
+    assert [chunk.lengths.tolist() for chunk in batch] == [[2], [1, 1]]
+    assert batch.window_count == 0
+
+
 @common
 @given(st.data())
 def test_chunks_hold_every_document_from_where_it_joins(data: st.DataObject) -> None:

@@ -166,8 +166,8 @@ class ChunkedBatch:
         spans: [documents], how many tokens before the batch's end each joins, no fewer than it
             has.
         chunk_tokens: tokens of a chunk of all its documents together, at most, but one of each.
-        window: a chunk begins so many tokens before the batch's end, if it is as long; None: the
-            window is the whole batch.
+        window: a chunk begins so many tokens before the batch's end, if it is as long; 0: there is
+            no window; None: it is the whole batch.
     """
 
     order: Ints
@@ -191,9 +191,9 @@ class ChunkedBatch:
         length = spans.max()
         self._joins = length - spans[self.order]  # tokens before a row joins, ascending
         window_start = 0 if window is None else max(0, length - window)
-        begins = np.union1d(self._joins, window_start)
+        begins_and_end = np.union1d(self._joins, [window_start, length])
         edges: list[int] = []
-        for begin, end in pairwise([*begins, length]):
+        for begin, end in pairwise(begins_and_end.tolist()):
             longest = max(1, chunk_tokens // self._alive(begin))
             pieces = -(-(end - begin) // longest)
             edges += range(begin, end, -(-(end - begin) // pieces))

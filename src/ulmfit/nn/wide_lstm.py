@@ -206,9 +206,9 @@ def _of_joining(pieces: Sequence[Tensor]) -> Tensor:
 def _of_weight(of_outputs: Tensor, inputs: Tensor) -> Tensor:
     """Return the gradient [outputs, features] of a weight, both [positions, ...].
 
-    Transposed: the quicker way round for oneDNN.
+    Transposed: the quicker way round for oneDNN, by a half where the matrix is large.
     """
-    return linear(inputs.T, of_outputs.T).T
+    return linear(inputs.T, of_outputs.T).T.contiguous()
 
 
 def _slopes(gates: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
