@@ -69,3 +69,7 @@ def test_onednn_is_left_alone_where_it_is_switched_off(monkeypatch: pytest.Monke
 
 def test_no_rows_are_no_rows() -> None:
     assert products.linear(torch.zeros(0, 4), torch.zeros(5, 4)).shape == (0, 5)
+
+
+def test_no_features_add_up_to_nothing() -> None:
+    assert torch.equal(products.linear(torch.zeros(3, 0), torch.zeros(5, 0)), torch.zeros(3, 5))

@@ -103,6 +103,19 @@ def test_autocast_multiplies_in_its_dtype_and_sums_in_single_precision(dtype: to
     torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_scored_is_zero(dtype: torch.dtype) -> None:
+    outputs, targets, weight, bias = (
+        values.to(dtype).detach().requires_grad_() if values.is_floating_point() else values
+        for values in drawn(4)
+    )
+    sample = WordSample(torch.arange(VOCAB), torch.zeros(VOCAB, dtype=dtype))
+    loss, count = sampled_loss(outputs, torch.full_like(targets, IGNORED), weight, bias, sample)
+    torch.autograd.backward(loss)
+    assert (loss.item(), count.item()) == (0.0, 0)
+    assert all(leaf.grad is not None and leaf.grad.eq(0).all() for leaf in (outputs, weight, bias))
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     outputs, targets, weight, bias = drawn(4)
     weight.requires_grad_(False)

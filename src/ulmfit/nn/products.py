@@ -35,7 +35,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, of which it differs by rounding alone; without gradients.
     """
-    if is_for_onednn(inputs):
+    if is_for_onednn(inputs) and inputs.numel():  # oneDNN refuses to add up nothing
         return _by_onednn(inputs, weight, bias)
     return F.linear(inputs, weight, bias)
 
@@ -54,10 +54,9 @@ def prepared_linear(
 
 
 def prepared_sum(weight: Tensor, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what adds a product by `weight`, as `prepared_linear` gives it, to a second argument.
+    """Return what adds to a product by `weight` its second argument [rows, outputs].
 
-    That is [rows, outputs], in the dtype of the weights. The sum is made where the product is, and
-    rounded once.
+    Otherwise as `prepared_linear`. The sum is made where the product is, and rounded once.
     """
     if not is_for_onednn(weight):
         return lambda inputs, added: torch.addmm(added, inputs, weight.T)

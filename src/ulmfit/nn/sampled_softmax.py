@@ -94,8 +94,8 @@ def sampled_loss(
 class SampledLoss(torch.autograd.Function):
     """`apply(hidden, own, matrix, offset, places)`: the loss of targets beside sampled words.
 
-    The gradients are made on the way forward, while the scores are at hand: all that is gone over
-    twice is the scores of the sample, in the dtype of the products.
+    The gradients are made on the way forward, in the place of the scores, which are in the dtype
+    of the products.
     """
 
     @staticmethod
