@@ -42,10 +42,15 @@ SPEEDS: dict[str, dict[str, tuple[str, ...]]] = {
         "classifier": ("speed-classifier",),
         "prediction": ("speed-zen-4",),
     },
-    "Xeon": {
+    "without AMX": {
         "language-model": ("speed-xeon",),
         "classifier": (),
         "prediction": ("speed-xeon",),
+    },
+    "with AMX": {
+        "language-model": ("speed-amx",),
+        "classifier": (),
+        "prediction": (),
     },
 }
 """The files of each machine's runs, in the order of the README's columns."""
