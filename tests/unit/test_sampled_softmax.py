@@ -12,13 +12,17 @@ from ulmfit.nn.sampled_softmax import WordSample, chances, draw_sample, sampled_
 VOCAB, FEATURES = 30, 5
 
 
-def drawn(rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Outputs, targets, the embedding's matrix and a bias, in double precision."""
+def drawn(
+    rows: int, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Outputs, targets, the embedding's matrix and a bias, drawn in double precision."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, dtype=torch.float64).to(dtype).requires_grad_()
+
     torch.manual_seed(seed)
-    outputs = torch.randn(2, rows, FEATURES, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(VOCAB, (2, rows))
-    weight = torch.randn(VOCAB, FEATURES, dtype=torch.float64, requires_grad=True)
-    return outputs, targets, weight, torch.randn(VOCAB, dtype=torch.float64, requires_grad=True)
+    outputs, targets = normal(2, rows, FEATURES), torch.randint(VOCAB, (2, rows))
+    return outputs, targets, normal(VOCAB, FEATURES), normal(VOCAB)
 
 
 def test_over_all_words_it_is_the_softmax() -> None:
@@ -87,10 +91,7 @@ def test_any_number_of_words_is_rounded_up(size: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_multiplies_in_its_dtype_and_sums_in_single_precision(dtype: torch.dtype) -> None:
-    outputs, targets, weight, bias = (
-        values.detach().float().requires_grad_() if values.is_floating_point() else values
-        for values in drawn(4)
-    )
+    outputs, targets, weight, bias = drawn(4, dtype=torch.float32)
     sample = WordSample(torch.arange(0, VOCAB, 2), torch.full((VOCAB // 2,), -0.5))
     with torch.autocast("cpu", dtype=dtype):
         loss, _ = sampled_loss(outputs, targets, weight, bias, sample)
@@ -105,10 +106,7 @@ def test_autocast_multiplies_in_its_dtype_and_sums_in_single_precision(dtype: to
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_scored_is_zero(dtype: torch.dtype) -> None:
-    outputs, targets, weight, bias = (
-        values.to(dtype).detach().requires_grad_() if values.is_floating_point() else values
-        for values in drawn(4)
-    )
+    outputs, targets, weight, bias = drawn(4, dtype=dtype)
     sample = WordSample(torch.arange(VOCAB), torch.zeros(VOCAB, dtype=dtype))
     loss, count = sampled_loss(outputs, torch.full_like(targets, IGNORED), weight, bias, sample)
     torch.autograd.backward(loss)

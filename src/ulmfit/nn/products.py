@@ -61,14 +61,7 @@ def prepared_sum(weight: Tensor, rows: int) -> Callable[[Tensor, Tensor], Tensor
     if not is_for_onednn(weight):
         return lambda inputs, added: torch.addmm(added, inputs, weight.T)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
-
-    def product_added(inputs: Tensor, added: Tensor) -> Tensor:
-        found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            inputs, added, laid_out, None, "add"
-        )
-        return found
-
-    return product_added
+    return lambda inputs, added: _added_by_onednn(inputs, laid_out, added)
 
 
 def dtype_of_products(values: Tensor) -> torch.dtype:
@@ -86,3 +79,8 @@ def is_for_onednn(values: Tensor) -> bool:
 def _by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return product
+
+
+def _added_by_onednn(inputs: Tensor, weight: Tensor, added: Tensor) -> Tensor:
+    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(inputs, added, weight, None, "add")
+    return total
