@@ -245,8 +245,8 @@ def test_a_loaded_model_can_be_saved_again(tokenizer: Tokenizer, tmp_path: Path)
     with pytest.raises(ArtefactError) as caught:
         LanguageModel.from_pretrained(tmp_path / "one", direction="forward")
     assert str(caught.value) == (
-        f"{tmp_path / 'one'}: has no forward member; it has: backward; ask for that direction "
-        "alone, as with --directions backward"
+        f"{tmp_path / 'one'}: has no forward member; it has: backward; ask for backward alone, "
+        "with --direction or --directions"
     )
     with pytest.raises(ArtefactError, match="exists already"):
         backward.save_pretrained(tmp_path / "one")

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from ulmfit.cli import main
-from ulmfit.config.artefact import Member
-from ulmfit.config.model import Direction, Dropout, EncoderConfig
+from ulmfit.config.artefact import Member, Task
+from ulmfit.config.model import ClassifierHeadConfig, Direction, Dropout, EncoderConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.data.documents import in_order
 from ulmfit.explain import layers
 from ulmfit.explain.layers import exciting_contexts, nearest_words
 from ulmfit.models.language_model import LanguageModel, save_language_models
-from ulmfit.models.networks import LanguageModelNetwork
+from ulmfit.models.networks import ClassifierNetwork, LanguageModelNetwork
+from ulmfit.models.text_classifier import ClassifierMember, TextClassifier
 from ulmfit.text.tokenizer import Tokenizer
 
 TEXTS = ["one small word here", "another word there, and more of them", "", "words & <b>words</b>"]
@@ -125,3 +126,20 @@ def test_the_command_writes_a_page(
     assert "3 documents of data.txt" in page
     assert main([*command, "--output", str(tmp_path / "layers.pdf")]) == 2
     assert "let its name end in .html" in capsys.readouterr().err
+
+
+def test_of_a_classifier_its_first_member_is_shown(
+    tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output, data = (tmp_path / name for name in ("model", "layers.html", "data.txt"))
+    encoder, head = model(tokenizer).network.encoder, ClassifierHeadConfig()
+    network = ClassifierNetwork(encoder.config, Dropout(), head, 2)
+    backward = ClassifierMember(Member(direction="backward", prefix="backward"), network)
+    task = Task(labels=("a", "b"))
+    TextClassifier([backward], tokenizer, task, head=head).save_pretrained(folder)
+    data.write_text("\n".join(filter(None, TEXTS)) + "\n")
+    command = ["visualize", f"--model={folder}", f"--data={data}", f"--output={output}"]
+    assert main([*command, "--direction", "forward"]) == 4
+    assert f"{folder}: has no forward member; it has: backward" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "backward" in output.read_text("utf-8")

@@ -150,8 +150,8 @@ class VisualizeConfig:
     output: str
     """The page, a `.html` file."""
 
-    direction: Direction = "forward"
-    """Which of the model's members."""
+    direction: Direction | None = None
+    """Which of the model's members; without it, its first."""
 
     documents: Annotated[int, Field(ge=1)] = 500
     """How many documents are read, at most, from the first on."""

@@ -179,8 +179,8 @@ def choose_member(config: ArtefactConfig, direction: Direction | None, folder: P
             return member
     there = config.members[0].direction
     raise ArtefactError(
-        f"{folder}: has no {direction} member; it has: {there}; ask for that direction alone, as "
-        f"with --directions {there}"
+        f"{folder}: has no {direction} member; it has: {there}; ask for {there} alone, with "
+        "--direction or --directions"
     )
 
 

@@ -13,7 +13,7 @@ from ulmfit.explain import layers
 from ulmfit.explain.layers import exciting_contexts, nearest_words
 from ulmfit.explain.template import render
 from ulmfit.models.folder import read_config, resolve
-from ulmfit.models.language_model import LanguageModel
+from ulmfit.models.language_model import LanguageModel, choose_member
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.nn.awd_lstm import AWDLSTM
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
@@ -61,17 +61,14 @@ def _page(config: VisualizeConfig, unicode: UnicodeCheck) -> str:
 
 def _encoder(config: VisualizeConfig) -> tuple[AWDLSTM, Tokenizer, Member]:
     """Return the encoder of the direction asked for, of a model of either kind."""
-    device = resolve_device(config.device)
-    kind = read_config(resolve(config.model)).kind
-    if kind == "language_model":
-        model = LanguageModel.from_pretrained(
-            config.model, direction=config.direction, device=device
-        )
+    folder, device = resolve(config.model), resolve_device(config.device)
+    artefact = read_config(folder)
+    if artefact.kind == "language_model":
+        model = LanguageModel.from_pretrained(folder, direction=config.direction, device=device)
         return model.network.encoder, model.tokenizer, model.member
-    if kind != "text_classifier":
-        raise ArtefactError(f"{config.model}: holds a {kind}; there are no layers to show")
-    classifier = TextClassifier.from_pretrained(config.model, device=device)
-    for each in classifier.members:
-        if each.member.direction == config.direction:
-            return each.network.encoder, classifier.tokenizer, each.member
-    raise ArtefactError(f"{config.model}: has no {config.direction} member")
+    if artefact.kind != "text_classifier":
+        raise ArtefactError(f"{config.model}: holds a {artefact.kind}; there are no layers to show")
+    chosen = choose_member(artefact, config.direction, folder)
+    classifier = TextClassifier.from_pretrained(folder, device=device)
+    network = next(each.network for each in classifier.members if each.member == chosen)
+    return network.encoder, classifier.tokenizer, chosen
