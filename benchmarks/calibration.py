@@ -30,7 +30,7 @@ from ulmfit.training.scores import scores_for
 
 LABELS, MEASURED, UNLABELLED = 2_000, 5_000, 10_000
 
-STAGE_THREE = imdb.STAGE_THREE
+STAGE_THREE = imdb.SETTINGS.classifier
 SETTINGS: TrainConfig = replace(
     imdb.SETTINGS,
     validation=ValidationConfig(fraction=0.1),
@@ -39,7 +39,7 @@ SETTINGS: TrainConfig = replace(
     ),
     self_training=SelfTrainingConfig(rounds=0),
 )
-"""The recipe's stage three with a quarter of its epochs, as there are many labels, after the stage
+"""The recipe's stage three with half of its epochs, as there are many labels, after the stage
 two of `imdb.py`. Label smoothing would be a calibration of its own."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from common import Labelled, parse, parser, read_labelled, read_texts
 from experiment import Experiment, add_options, chosen_settings, recipe, run
 
-from ulmfit.config.stages import RegularizationConfig, SelfTrainingConfig
+from ulmfit.config.stages import SelfTrainingConfig
 
 UNLABELLED = 10_000
 MEASURED = 5_000
@@ -19,33 +19,16 @@ their errors on some draws were seen."""
 HELD_OUT = 2_000
 """Reviews of train that `--tune` measures on."""
 
-FEW_LABELS = recipe("few-labels", "auto")
-STAGE_TWO, STAGE_THREE = FEW_LABELS.language_model, FEW_LABELS.classifier
 SETTINGS = replace(
-    FEW_LABELS,
-    language_model=replace(
-        STAGE_TWO,
-        dropout_multiplier=0.2,
-        regularization=RegularizationConfig(alpha=0.0, beta=0.0),
-        training=replace(
-            STAGE_TWO.training,
-            epochs=4.0,
-            batch_size=32,
-            optimizer=replace(
-                STAGE_TWO.training.optimizer, learning_rate=4e-3, discriminative_factor=1.0
-            ),
-        ),
-    ),
+    recipe("few-labels-long", "auto"),
     self_training=SelfTrainingConfig(
         rounds=1, teachers=3, documents=10_000, co_training="words", aligned=True, epochs=0.5
     ),
 )
 """Chosen on validation data alone, to fit into an hour and a half of two cores."""
 
-
-def epochs(labels: int) -> float:
-    """Return the passes of stage three: reviews are long, and half the recipe's are enough."""
-    return 6.0 if labels > 200 else STAGE_THREE.training.epochs
+FEWEST, EPOCHS_OF_FEWEST = 200, 12.0
+"""With so few labels stage three takes the passes of the recipe `few-labels`."""
 
 
 def experiment(options: Namespace) -> Experiment:
@@ -59,8 +42,10 @@ def experiment(options: Namespace) -> Experiment:
         _, others = read_labelled(folder / "test.parquet").split(MEASURED, seed=0)
         measured, _ = others.split(MEASURED, seed=0)
 
-    training = replace(SETTINGS.classifier.training, epochs=epochs(options.labels))
-    settings = replace(SETTINGS, classifier=replace(SETTINGS.classifier, training=training))
+    settings = SETTINGS
+    if options.labels <= FEWEST:
+        training = replace(settings.classifier.training, epochs=EPOCHS_OF_FEWEST)
+        settings = replace(settings, classifier=replace(settings.classifier, training=training))
 
     def draw(seed: int) -> Labelled:
         return train.split(options.labels, seed)[0]

@@ -195,7 +195,7 @@ def test_a_recipe_is_read_by_its_name(tmp_path: Path) -> None:
     assert "few-labels" in recipes()
     values = read_values("few-labels")
     assert values["validation"] == {"fraction": 0.0}
-    with pytest.raises(ConfigError, match=r"^few: .* the shipped recipes are few-labels, fur"):
+    with pytest.raises(ConfigError, match=r"^few: .* the shipped recipes are few-labels, few"):
         read_values("few")
 
 
