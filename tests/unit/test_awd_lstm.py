@@ -253,6 +253,25 @@ def test_rows_that_join_later_start_afresh() -> None:
     torch.testing.assert_close(outputs, torch.cat(alone), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_rows_added_for_speed_change_nothing(learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make().requires_grad_(learns)
+    ids, masks = random_ids(3, 6), masks_of(encoder, 3)
+
+    def read() -> list[Tensor]:
+        vectors = encoder.embed(ids, masks)
+        pieces = [vectors[:2, :2], vectors[:2, 2:4], vectors[:, 4:]]
+        outputs, state = encoder.read(pieces, masks=masks)
+        found = [*outputs, *(values for pair in state for values in pair)]
+        loss = torch.stack([values.square().sum() for values in found]).sum()
+        gradients = torch.autograd.grad(loss, list(encoder.parameters())) if learns else ()
+        return [*found, *gradients]
+
+    plain = read()
+    monkeypatch.setattr(awd_lstm, "spare_rows", lambda inputs: 5 - len(inputs))
+    torch.testing.assert_close(read(), plain, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("bound", "weights"),
     [

@@ -73,3 +73,21 @@ def test_no_rows_are_no_rows() -> None:
 
 def test_no_features_add_up_to_nothing() -> None:
     assert torch.equal(products.linear(torch.zeros(3, 0), torch.zeros(5, 0)), torch.zeros(3, 5))
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_rows_are_added_for_a_processor_that_wants_multiples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spare(dtype: torch.dtype) -> list[int]:
+        return [products.spare_rows(torch.zeros(n, 2, 3, dtype=dtype)) for n in (0, 1, 16, 17, 61)]
+
+    monkeypatch.setattr(products, "_HAS_AMX", True)
+    assert spare(torch.bfloat16) == [0, 0, 0, 15, 3]
+    assert spare(torch.float32) == [0] * 5
+    with torch.autocast("cpu", torch.bfloat16):
+        assert spare(torch.float32) == [0, 0, 0, 15, 3]
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert spare(torch.float32) == [0] * 5
+    monkeypatch.setattr(products, "_HAS_AMX", False)
+    assert spare(torch.bfloat16) == [0] * 5

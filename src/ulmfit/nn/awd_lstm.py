@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ulmfit.config.model import Dropout, EncoderConfig
 from ulmfit.nn.dropout import apply_mask, embedding_mask, variational_mask, weight_mask
 from ulmfit.nn.packed_lstm import PackedLSTM, can_pack
+from ulmfit.nn.products import spare_rows
 from ulmfit.nn.wide_lstm import WIDE, WideLSTM, by_piece
 
 LSTMState = tuple[Tensor, Tensor]
@@ -32,6 +33,9 @@ State = tuple[LSTMState, ...]
 
 Pieces = Sequence[Tensor]
 """What is read one after the other, each [rows, time, features]; rows never fewer than before."""
+
+ReadPiece = Callable[[Tensor, LSTMState], tuple[Tensor, LSTMState]]
+"""Reads one piece from the state of its rows; returns its outputs and the state after it."""
 
 LayerPass = Callable[[Pieces, LSTMState], tuple[list[Tensor], LSTMState]]
 """Reads pieces from the state of all rows, as `LSTMLayer.forward` does."""
@@ -250,11 +254,12 @@ def detach(state: State) -> State:
 
 def grow(state: State, batch_size: int) -> State:
     """Return `state` with rows that have read nothing added at the end, `batch_size` in all."""
+    return tuple((_grown(hidden, batch_size), _grown(cell, batch_size)) for hidden, cell in state)
 
-    def padded(values: Tensor) -> Tensor:
-        return F.pad(values, (0, 0, 0, batch_size - values.shape[0]))
 
-    return tuple((padded(hidden), padded(cell)) for hidden, cell in state)
+def _grown(values: Tensor, rows: int) -> Tensor:
+    """Return `values` [..., rows, features] with zeros added at the end, `rows` in all."""
+    return F.pad(values, (0, 0, 0, rows - values.shape[-2]))
 
 
 def _rows(mask: Tensor | None, chosen: slice) -> Tensor | None:
@@ -283,18 +288,29 @@ def _read_piece(
 
 
 def _read_in_turn(
-    read: Callable[[Tensor, LSTMState], tuple[Tensor, LSTMState]], pieces: Pieces, state: LSTMState
+    read: ReadPiece, pieces: Pieces, state: LSTMState
 ) -> tuple[list[Tensor], LSTMState]:
     """Read one piece after the other with `read`; the rows that are not in one yet wait."""
     found = []
     for piece in pieces:
         hidden, cell = state
         rows = len(piece)
-        outputs, state = read(piece, (hidden[:rows], cell[:rows]))
+        outputs, state = _read_padded(read, piece, (hidden[:rows], cell[:rows]))
         if rows < len(hidden):
             state = torch.cat([state[0], hidden[rows:]]), torch.cat([state[1], cell[rows:]])
         found.append(outputs)
     return found, state
+
+
+def _read_padded(read: ReadPiece, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    """Read with as many rows of zeros more as make the processor faster, if any."""
+    rows, spare = len(inputs), spare_rows(inputs)
+    if not spare:
+        return read(inputs, state)
+    by_time = _grown(inputs.transpose(0, 1), rows + spare)
+    before = _grown(state[0], rows + spare), _grown(state[1], rows + spare)
+    outputs, (hidden, cell) = read(by_time.transpose(0, 1), before)
+    return outputs[:rows], (hidden[:rows], cell[:rows])
 
 
 def _read_frozen(
