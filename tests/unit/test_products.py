@@ -82,6 +82,8 @@ def test_rows_are_added_for_a_processor_that_wants_multiples(
     def spare(dtype: torch.dtype) -> list[int]:
         return [products.spare_rows(torch.zeros(n, 2, 3, dtype=dtype)) for n in (0, 1, 16, 17, 61)]
 
+    monkeypatch.setattr(products, "HAS_ONEDNN", True)
+    monkeypatch.setattr(products, "DTYPES", (torch.float32, torch.bfloat16))
     monkeypatch.setattr(products, "_HAS_AMX", True)
     assert spare(torch.bfloat16) == [0, 0, 0, 15, 3]
     assert spare(torch.float32) == [0] * 5

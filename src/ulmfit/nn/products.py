@@ -29,10 +29,14 @@ _HAS_BFLOAT16 = HAS_ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()
 DTYPES = (torch.float32, torch.bfloat16) if _HAS_BFLOAT16 else (torch.float32,)
 """What oneDNN multiplies on this processor."""
 
-_HAS_AMX = _HAS_BFLOAT16 and bool(torch.cpu._is_amx_tile_supported())
+_HAS_AMX = (
+    _HAS_BFLOAT16
+    and hasattr(torch.cpu, "_is_amx_tile_supported")
+    and bool(torch.cpu._is_amx_tile_supported())
+)
 LSTM_ROWS = 16
-"""Of which, with AMX, the rows that oneDNN's LSTM reads at once in bfloat16 should be a multiple.
-It shares them out in equal parts: 61 rows, which have none, took it five times as long as 64."""
+"""With AMX, oneDNN's LSTM is fastest in bfloat16 with multiples of so many rows. It shares them out
+in equal parts: 61 rows, which have none, took it five times as long as 64 (`benchmarks/LOG.md`)."""
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
