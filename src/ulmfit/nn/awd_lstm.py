@@ -308,7 +308,7 @@ def _read_padded(read: ReadPiece, inputs: Tensor, state: LSTMState) -> tuple[Ten
     if not spare:
         return read(inputs, state)
     by_time = _grown(inputs.transpose(0, 1), rows + spare)
-    before = _grown(state[0], rows + spare), _grown(state[1], rows + spare)
+    (before,) = grow((state,), rows + spare)
     outputs, (hidden, cell) = read(by_time.transpose(0, 1), before)
     return outputs[:rows], (hidden[:rows], cell[:rows])
 
