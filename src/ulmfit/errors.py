@@ -44,6 +44,6 @@ class ResumeError(UlmfitError):
 
 
 class TrainingError(UlmfitError):
-    """Training cannot go on: the loss stays not finite, or another process of the run was lost."""
+    """Training cannot go on: loss not finite, memory full, or another process of the run lost."""
 
     exit_code = 7

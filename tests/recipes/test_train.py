@@ -297,6 +297,18 @@ def test_unlabelled_text_is_read_by_the_language_model_alone(
     assert described[1].startswith("text: reviews.csv, *.txt: 300 documents")
 
 
+def test_a_single_unlabelled_document_is_learned_from(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    handbook = tmp_path / "handbook.txt"
+    handbook.write_text("a word of old friends " * 2_000)
+    stage = brief(LANGUAGE_MODEL, 1.0)
+    made = config(**{**LITTLE, "language_model": stage}, unlabelled=(str(handbook),))
+    run = record(train(made, quiet=True))
+    assert run["data"][1].startswith("text: reviews.csv, handbook.txt: 201 documents")
+    assert run["results"]["language model, forward"]["tokens"] > 10_000
+
+
 def test_stage_two_can_be_skipped(config: Callable[..., TrainConfig], tiny_model: Path) -> None:
     frozen = brief(CLASSIFIER, 0.5, unfreezing="last")
     stage = replace(LANGUAGE_MODEL, skip=True)

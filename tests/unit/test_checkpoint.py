@@ -157,6 +157,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, signal, sys, torch
+from safetensors import SafetensorError
 from ulmfit.errors import UlmfitError
 from ulmfit.training.checkpoint import save_checkpoint
 save_checkpoint(sys.argv[1], {"x": torch.ones(10)}, {"step": 1})
@@ -165,6 +166,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     save_checkpoint(sys.argv[1], {"x": torch.ones(1_000_000)}, {"step": 2})
 except UlmfitError as error:
+    assert isinstance(error.__cause__, OSError | SafetensorError)  # a run folder goes by it
     print(error)
 """
 

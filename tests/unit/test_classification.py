@@ -16,6 +16,7 @@ from ulmfit.config.training import TrainingConfig
 from ulmfit.errors import ConfigError
 from ulmfit.models.networks import ClassifierNetwork
 from ulmfit.stages.classification import ClassificationTask, LabelledIds, class_weights
+from ulmfit.training import processes
 from ulmfit.training.log import RunLog
 from ulmfit.training.loop import train
 from ulmfit.training.optimizers import build_optimizer, set_trainable
@@ -182,6 +183,22 @@ def test_frozen_layers_get_no_gradient_and_do_not_move() -> None:
         for number, group in enumerate(groups):
             for parameter in group:
                 assert (parameter.grad is not None) == (number >= lowest), names[id(parameter)]
+        optimizer.zero_grad()
+
+
+def test_a_process_without_a_document_learns_nothing_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = task(training=documents(2))
+    monkeypatch.setattr(processes, "count", lambda: 4)
+    monkeypatch.setattr(processes, "rank", lambda: 3)
+    monkeypatch.setattr(processes, "add_up", lambda tensor: tensor)
+    groups = made.layer_groups()
+    optimizer = build_optimizer(groups, STAGE.training.optimizer)
+    made.network.train()
+    for number in range(len(groups)):
+        set_trainable(optimizer, (number,))
+        made.loss(next(made.batches(0, 0))).loss.backward()  # type: ignore[no-untyped-call]
         optimizer.zero_grad()
 
 

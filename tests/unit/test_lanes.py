@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ulmfit.text.tokenizer import reverse_ids
 BEGIN_ID = 2
 
 
-def make_store(lengths: list[int]) -> TokenStore:
+def make_store(lengths: Sequence[int]) -> TokenStore:
     """Documents [BEGIN, t1 .. tn] whose tokens are all different: each says where it stands."""
     starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
     tokens = np.arange(10, 10 + starts[-1], dtype="<u4")
@@ -141,7 +142,7 @@ def lanes() -> Lanes:
     return make_lanes()
 
 
-def make_lanes(**changes: Any) -> Lanes:
+def make_lanes(lengths: Sequence[int] = (200,) * 2000, **changes: Any) -> Lanes:
     values: dict[str, Any] = {
         "batch_size": 4,
         "bptt": 70,
@@ -150,7 +151,7 @@ def make_lanes(**changes: Any) -> Lanes:
         "begin_mark": "first",
         "seed": 0,
     }
-    return Lanes(make_store([200] * 2000), **(values | changes))
+    return Lanes(make_store(lengths), **(values | changes))
 
 
 def test_variable_lengths_are_those_of_awd_lstm(lanes: Lanes) -> None:
@@ -163,6 +164,17 @@ def test_variable_lengths_are_those_of_awd_lstm(lanes: Lanes) -> None:
     assert abs(lengths[short].mean() - 34.5) < 1.5
     assert 4.5 < lengths[~short].std() < 5.5
     assert all(w.rate_scale == w.ids.shape[1] / 70 for w in windows)
+
+
+def test_what_is_left_for_the_last_window_has_the_rate_of_the_length_drawn() -> None:
+    scales = []
+    for epoch in range(50):
+        (only,) = make_lanes([12] * 4).windows(epoch)
+        assert only.ids.shape == (4, 11)
+        scales.append(only.rate_scale)
+    drawn = np.array(scales) * 70
+    np.testing.assert_allclose(drawn, drawn.round(), atol=1e-9)
+    assert 30 < drawn.min() < 52 < drawn.mean() < 72 and drawn.max() <= 95
 
 
 def test_fixed_lengths_leave_the_rate_alone() -> None:

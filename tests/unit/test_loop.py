@@ -285,6 +285,35 @@ def test_weights_that_are_not_finite_are_an_error(scripted: list[float] | None) 
     assert not task.snapshots
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_a_full_memory_is_told_with_what_to_do(error: Exception) -> None:
+    def fill(task: LinearTask) -> None:
+        if task.calls == 2:
+            raise error
+
+    with pytest.raises(TrainingError) as caught:
+        run(LinearTask(data(24, 4), before_loss=fill), config(epochs=1.0))
+    assert str(caught.value) == (
+        "p: the memory of the cpu is full after batch 2; begin anew with a smaller setting "
+        "'batch_size' or 'bptt'"
+    )
+
+
+def test_another_error_of_a_step_passes_as_it_is() -> None:
+    def fail(task: LinearTask) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        run(LinearTask(data(24, 4), before_loss=fail), config(epochs=1.0))
+
+
 def test_skipped_steps_that_are_apart_are_no_error() -> None:
     spoilt = [i for i in range(60) if i % 10 != 9]
     results = run(LinearTask(with_nan(data(240, 4), *spoilt)), config(epochs=1.0))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from ulmfit.config.artefact import ArtefactConfig
 from ulmfit.config.stages import PretrainConfig, TokenizerStageConfig
 from ulmfit.config.text import TokenizerConfig
 from ulmfit.config.training import OptimizerConfig, TrainingConfig
-from ulmfit.errors import ArtefactError, BusyError, DataError, ResumeError
+from ulmfit.errors import ArtefactError, BusyError, DataError, ResumeError, UlmfitError
 from ulmfit.models.folder import read_config, write_folder
 from ulmfit.stages.run_folder import RunFolder
 
@@ -123,15 +124,20 @@ def test_what_an_interrupted_run_made_first_is_kept(tmp_path: Path, name: str) -
         (run.path / name).write_text("...")
         raise DataError("too little text")
     assert names(tmp_path) == set()
-    for stopped in (KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")):
-        settings = config(tmp_path, overwrite=True)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    no_token_files = DataError("cannot write token files here")
+    no_token_files.__cause__ = full
+    no_checkpoint = UlmfitError("cannot write the checkpoint")
+    no_checkpoint.__cause__ = SafetensorError("I/O error: (os error 28)")
+    for number, stopped in enumerate((KeyboardInterrupt(), full, no_token_files, no_checkpoint)):
+        folder = tmp_path / str(number)
         with (
-            pytest.raises((KeyboardInterrupt, ArtefactError)),
-            RunFolder(settings, quiet=True) as run,
+            pytest.raises((KeyboardInterrupt, UlmfitError)),
+            RunFolder(config(folder), quiet=True) as run,
         ):
             (run.path / name).write_text("...")
             raise stopped
-        with RunFolder(config(tmp_path, resume=True), quiet=True) as run:
+        with RunFolder(config(folder, resume=True), quiet=True) as run:
             assert (run.path / name).read_text() == "..."
 
 

@@ -104,6 +104,8 @@ def test_files_are_as_documented(tmp_path: Path) -> None:
     store = build(tmp_path)
     folder = only_folder(tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
+    names = ("tokens.bin", "starts.bin", "sizes.bin")
+    digests = [hashlib.sha256((folder / name).read_bytes()).digest() for name in names]
     tokens = (folder / "tokens.bin").read_bytes()
     assert manifest == {
         "format_version": 1,
@@ -113,7 +115,7 @@ def test_files_are_as_documented(tmp_path: Path) -> None:
         "tokens": len(store.tokens),
         "text_bytes": store.text_bytes,
         "words": int(store.sizes[:, 1].sum()),
-        "sha256": hashlib.sha256(tokens).hexdigest(),
+        "sha256": hashlib.sha256(b"".join(digests)).hexdigest(),
         "unicode": [0, None],
     }
     np.testing.assert_array_equal(np.frombuffer(tokens, "<u2"), store.tokens)
@@ -303,8 +305,9 @@ def test_full_disk_names_folder_and_remedy_and_can_go_on(
         patch.setattr(os, "fsync", full)
         with pytest.raises(
             DataError, match=r"\.building: cannot write.*No space left.*room.*setting 'cache'"
-        ):
+        ) as caught:
             build(tmp_path)
+        assert isinstance(caught.value.__cause__, OSError)  # a run folder goes by it
     tokenizer = ByteTokenizer()
     assert_holds(build(tmp_path, tokenizer=tokenizer), TEXTS)
     assert tokenizer.encoded < len(TEXTS)
@@ -406,12 +409,13 @@ def test_fingerprint_of_an_absent_file_names_it(tmp_path: Path) -> None:
         fingerprint_files([tmp_path / "absent.csv"], ReadingConfig())
 
 
-def test_tokens_that_were_altered_are_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tokens.bin", "starts.bin", "sizes.bin"])
+def test_files_that_were_altered_are_made_anew(tmp_path: Path, name: str) -> None:
     build(tmp_path)
-    tokens = only_folder(tmp_path) / "tokens.bin"
-    altered = bytearray(tokens.read_bytes())
+    path = only_folder(tmp_path) / name
+    altered = bytearray(path.read_bytes())
     altered[10] ^= 1
-    tokens.write_bytes(altered)
+    path.write_bytes(altered)
     tokenizer = ByteTokenizer()
     assert_holds(build(tmp_path, tokenizer=tokenizer), TEXTS)
     assert tokenizer.encoded == len(TEXTS)

@@ -38,7 +38,8 @@ class Window:
     """[batch, time]: the token that follows each of `ids`; -100 where there is none to score."""
 
     rate_scale: float
-    """What the learning rate is multiplied by: the window's length over `bptt`."""
+    """What the learning rate is multiplied by: the length drawn over `bptt`. What is left of the
+    lanes for the last window may be shorter."""
 
     first: bool
     """The lanes begin here: the state is reset before this window."""
@@ -125,7 +126,7 @@ class Lanes:
 
     def window_count(self, epoch: int) -> int:
         """Return the number of windows of an epoch."""
-        return len(self._edges(epoch)) - 1
+        return len(self._edges_and_lengths(epoch)[1])
 
     def windows(self, epoch: int, start: int = 0, rows: slice = slice(None)) -> Iterator[Window]:
         """Yield the windows of an epoch from number `start` on, the same at every call.
@@ -135,25 +136,26 @@ class Lanes:
         order = self._generator(epoch, 0).permutation(self.documents)
         stream = _Stream(self.store, order, self.direction, self.begin_mark)
         lanes = np.arange(self.batch_size)[rows, None] * self.lane_length
-        edges = self._edges(epoch)
-        for number in range(start, len(edges) - 1):
+        edges, lengths = self._edges_and_lengths(epoch)
+        for number in range(start, len(lengths)):
             low, high = int(edges[number]), int(edges[number + 1])
             block = stream.read(lanes + np.arange(low, high + 1))
             yield Window(
                 ids=np.ascontiguousarray(block[:, :-1]),
                 targets=np.ascontiguousarray(block[:, 1:]),
-                rate_scale=(high - low) / self.bptt if self.variable else 1.0,
+                rate_scale=int(lengths[number]) / self.bptt,
                 first=number == 0,
             )
 
-    def _edges(self, epoch: int) -> Ints:
-        """Where in a lane each window begins, and where the last one ends."""
+    def _edges_and_lengths(self, epoch: int) -> tuple[Ints, Ints]:
+        """Where in a lane each window begins and the last one ends, and each one's length drawn."""
         scored = self.lane_length - 1
-        if not self.variable:
-            return np.append(np.arange(0, scored, self.bptt), scored)
-        generator = self._generator(epoch, 1)
-        edges = np.append(0, np.cumsum(draw_lengths(generator, self.bptt, -(-scored // SHORTEST))))
-        return np.append(edges[edges < scored], scored)
+        lengths = np.full(-(-scored // self.bptt), self.bptt)
+        if self.variable:
+            lengths = draw_lengths(self._generator(epoch, 1), self.bptt, -(-scored // SHORTEST))
+        ends = np.cumsum(lengths)
+        count = np.searchsorted(ends, scored) + 1
+        return np.append(0, np.minimum(ends[:count], scored)), lengths[:count]
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         # Two streams: how many windows an epoch has is known without shuffling the documents.

@@ -6,7 +6,7 @@ format version. All numbers are little endian:
 - `tokens.bin`: the ids of all documents in forward order, uint16 if they fit, else uint32;
 - `starts.bin`: uint64 [documents + 1], where each document begins in `tokens.bin`;
 - `sizes.bin`: uint64 [documents, 2], UTF-8 bytes and whitespace-separated words of each text;
-- `manifest.json`: totals, and the hash of `tokens.bin`.
+- `manifest.json`: totals, and the hash of these three.
 
 It is built in `CACHE/KEY.building/`, a block of documents at a time, and renamed when finished.
 """
@@ -153,7 +153,7 @@ def _open_finished(folder: Path, unicode: UnicodeCheck) -> TokenStore | None:
             return None
         if any((folder / name).stat().st_size != size for name, size in whole.items()):
             return None
-        if _sha256(folder / "tokens.bin") != manifest["sha256"]:
+        if _sha256(folder / name for name in whole) != manifest["sha256"]:
             return None
         unicode.replaced, unicode.first = manifest.get("unicode", (0, None))
         starts = _map(folder / "starts.bin", NUMBER)
@@ -169,9 +169,13 @@ def _map(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.memmap(path, dtype, mode="r"))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(paths: Iterable[Path]) -> str:
+    """Return the hash of the hashes of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _build(
@@ -254,7 +258,8 @@ def _finish(
     unicode: UnicodeCheck,
 ) -> None:
     # A build killed in the middle of its last block left more than was recorded.
-    for name, size in progress.sizes(dtype.itemsize).items():
+    sizes = progress.sizes(dtype.itemsize)
+    for name, size in sizes.items():
         os.truncate(building / name, size)
     text_bytes, words = _map(building / "sizes.bin", NUMBER).reshape(-1, 2).sum(axis=0)
     manifest = {
@@ -265,7 +270,7 @@ def _finish(
         "tokens": progress.tokens,
         "text_bytes": int(text_bytes),
         "words": int(words),
-        "sha256": _sha256(building / "tokens.bin"),
+        "sha256": _sha256(building / name for name in sizes),
         "unicode": [unicode.replaced, unicode.first],
     }
     write_json(building / "manifest.json", manifest)
@@ -283,7 +288,7 @@ def _write_errors(folder: Path) -> Iterator[None]:
         raise DataError(
             f"{folder}: cannot write token files here ({error.strerror or error}); make the folder "
             "writable, with room for them, or name another one with the setting 'cache'"
-        ) from None
+        ) from error
 
 
 def _size(text: Text) -> tuple[int, int]:

@@ -146,8 +146,9 @@ class ClassificationTask:
         own = documents[turns]
         masks = encoder.draw_masks(len(documents))
         if not own:
-            pooled = encoder.embedding.weight.new_zeros(0, 3 * encoder.config.embedding_size)
-            return processes.joint_rows(pooled, turns, len(documents))
+            nothing = encoder.embedding.weight.new_zeros(0, 3 * encoder.config.embedding_size)
+            # With gradients, as the others' have them where the encoder alone learns.
+            return processes.joint_rows(nothing.requires_grad_(), turns, len(documents))
         chunked = bptt_batch(own, self.gradient_chunks * bptt, chunk_tokens(self.device))
         pooled = read_document_batch(
             encoder,

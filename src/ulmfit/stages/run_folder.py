@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ulmfit.atomic import NO_ROOM, write_json
@@ -36,6 +37,9 @@ INTERVALS = (".checkpoint_minutes", ".checkpoint_steps")
 SETTINGS, RESOLVED, LOG, TOKENIZER = "settings.json", "resolved.json", "log.jsonl", "tokenizer.json"
 STANDARD_INPUT = "standard-input.txt"
 CHECKPOINT, FINISHED, TEMPORARY = ".checkpoint", ".finished", ".tmp"
+INTERRUPTIONS = (KeyboardInterrupt, OSError, SafetensorError)
+"""What ends a run that would not end the next time: safetensors' is a full disk's too."""
+
 SAVING = "the artefact is being written"
 """Kept with what the run resolved, from when it writes its artefact on."""
 
@@ -249,10 +253,12 @@ class RunFolder:
     def _can_go_on(self, error: BaseException | None) -> bool:
         """Tell whether there is anything that `--resume` would spare.
 
-        Of a run that was interrupted, or had no room, a tokenizer that was trained and what was
-        read from standard input too; of one that failed, they would be as wrong the next time.
+        Of a run that was interrupted, or had no room, for whatever file, a tokenizer that was
+        trained and what was read from standard input too; of one that failed, they would be as
+        wrong the next time.
         """
-        stopped = isinstance(error, KeyboardInterrupt) or _refused(error) is not None
+        causes = error, getattr(error, "__cause__", None)
+        stopped = any(isinstance(each, INTERRUPTIONS) for each in causes)
         given = (TOKENIZER, STANDARD_INPUT) if stopped else ()
         return self._has_learned() or any((self.path / name).exists() for name in given)
 

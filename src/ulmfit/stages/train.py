@@ -54,6 +54,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
             run.check_unchanged("unlabelled text", fingerprint)
         models = load_for_training(run, config, settings=config.language_model)
         text = text_of(config, data, fingerprint, models[0].tokenizer, run)
+        stage = ClassifierTraining(run, models, config.classifier, machine)
         results: dict[str, Any] = {}
         for model in models:
             model.network.to(machine.device)
@@ -61,7 +62,6 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Path:
                 results[f"language model, {model.member.direction}"] = train_language_model(
                     run, model, config.language_model, *text, machine.precision
                 )
-        stage = ClassifierTraining(run, models, config.classifier, machine)
         classifier, measured = stage.train(data)
         results |= measured
         classifier, measured = self_trained(config, run, stage, classifier, data)
@@ -198,7 +198,8 @@ def text_of(
 
 def _held_out(store: TokenStore, training: int, labelled: int) -> np.ndarray:
     """Return the indices of the documents of `store` that the language model is measured on."""
-    unlabelled = np.arange(labelled, len(store), HELD_OUT_EVERY)[:HELD_OUT_AT_MOST]
+    first = labelled + HELD_OUT_EVERY - 1
+    unlabelled = np.arange(first, len(store), HELD_OUT_EVERY)[:HELD_OUT_AT_MOST]
     return np.concatenate([np.arange(training, labelled), unlabelled])
 
 

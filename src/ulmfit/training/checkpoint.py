@@ -46,7 +46,7 @@ def save_checkpoint(
         raise UlmfitError(
             f"{path}: cannot write the checkpoint: {error}; make room or mend the folder, "
             "then resume from the last one"
-        ) from None
+        ) from error
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -149,7 +149,8 @@ def train(
     on, it is written anew at the interval of `config`. An interrupt ends the step at hand and
     writes it once more; a second one acts at once, and leaves the last one.
 
-    Raises `TrainingError` when the loss stays not finite, `ResumeError` for a damaged checkpoint.
+    Raises `TrainingError` when the loss stays not finite or the memory is full, `ResumeError` for a
+    damaged checkpoint.
     """
     run = TrainingRun(task, config, title, precision, log, checkpoint)
     run.restore()
@@ -160,7 +161,20 @@ def train(
         kept = f"; --resume goes on from batch {run.saved}" if checkpoint is not None else ""
         log.say(f"{title}: interrupted after batch {run.progress.index}{kept}")
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_about_memory(error):
+            raise
+        raise TrainingError(
+            f"{title}: the memory of the {run.device.type} is full after batch "
+            f"{run.progress.index}; begin anew with a smaller setting 'batch_size' or 'bptt'"
+        ) from None
     return run.results()
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """Tell whether there was no memory left, of which a CPU's tensors tell by their words alone."""
+    kinds = MemoryError, torch.OutOfMemoryError
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 class TrainingRun:
