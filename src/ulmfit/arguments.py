@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -28,6 +29,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from ulmfit.config.settings import (
     check_part,
+    command_of_recipe,
     descriptions,
     from_dict,
     overlaid,
@@ -62,6 +64,9 @@ FLAGS = ("--quiet", "--no-quiet", "--help", "-h")
 SHORT = {"--strict": "--reading.strict"}
 """Options that may be given without the class that holds their setting."""
 
+ONE_FILE = ("--data", "--model")
+"""Options that take one value though several might be meant. Of others a later one counts."""
+
 _CONFIG = "--config="
 
 LEADING = "sources"
@@ -82,14 +87,29 @@ def parse_arguments(cls: type[T], command: str, arguments: Sequence[str]) -> tup
     for path in paths:
         found = read_values(path)
         in_file = {name: value for name, value in found.items() if name not in passed_over}
-        check_part(cls, in_file, path)
+        _check_file(cls, in_file, path, command)
         values = overlaid(cls, values, in_file)
     values = overlaid(cls, values, given)
     if missing := [_option(name) for name in _required(cls) if name not in values]:
         raise ConfigError(
             f"{command}: needs {' and '.join(missing)}; see `ulmfit {command} --help`"
         )
-    return from_dict(cls, values, command), quiet
+    config = from_dict(cls, values, command)
+    if output := getattr(config, "output", None):
+        from ulmfit.stages.output_file import check_not_read  # no stage where help is asked for
+
+        check_not_read(Path(output), *paths)
+    return config, quiet
+
+
+def _check_file(cls: type, values: Mapping[str, Any], path: str, command: str) -> None:
+    """Check the settings of a file; of a recipe for another command, tell which."""
+    try:
+        check_part(cls, values, path)
+    except ConfigError as error:
+        meant = command_of_recipe(path)
+        hint = "" if meant in (None, command) else f"; it is a recipe for `ulmfit {meant}`"
+        raise ConfigError(f"{error}{hint}") from None
 
 
 def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -102,9 +122,11 @@ def _given(cls: type, command: str, arguments: Sequence[str]) -> tuple[list[str]
     arguments = [SHORT[word] if SHORT.get(word) in options else word for word in arguments]
     words = list(_with_values(arguments, options, command))
     named = [_spelled(word).partition("=")[0] for word in words]
-    for option in (name for name, hint in hints.items() if _takes_several(hint)):
+    several = [name for name, hint in hints.items() if _takes_several(hint)]
+    for option in (*several, *ONE_FILE):
         if named.count(option) > 1:  # of which tyro would keep the last one alone
-            raise ConfigError(f"{command}: {option} is given twice; give all its values behind one")
+            wanted = "all its values behind one" if option in several else "one"
+            raise ConfigError(f"{command}: {option} is given twice; give {wanted}")
     # Taken out before tyro, which would keep the last one alone.
     files = [word.removeprefix(_CONFIG) for word in words if word.startswith(_CONFIG)]
     typed_dict: Any = TypedDict
@@ -254,6 +276,8 @@ def _spelled(argument: str) -> str:
 def _unknown(argument: str, options: Mapping[str, bool]) -> str:
     if not argument.startswith("-"):
         return f"unexpected argument '{argument}'; each value stands behind its option"
+    if not argument.startswith("--"):
+        return f"unknown option '{argument}'; if it is a value, write it as in --text={argument}"
     name = argument.partition("=")[0]
     nearest = max(options, key=lambda option: _likeness(name, option))
     return f"unknown option '{name}'; the nearest is '{nearest}'"

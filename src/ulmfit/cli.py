@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_any_character()
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UlmfitError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
@@ -155,7 +157,8 @@ def _summary(documented: type) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"ulmfit: error: {_one_line(message)}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"ulmfit: error: {_one_line(message)}", file=sys.stderr)
     return code
 
 

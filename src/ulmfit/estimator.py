@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,9 +118,10 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             _write(config.data, reading, _weighted(labelled, sample_weight))
             for path in config.unlabelled:
                 _write(path, reading, others)
-            self.model_ = TextClassifier.from_pretrained(
-                train(config, quiet=not self.verbose), device=config.classifier.training.device
-            )
+            with _named_as_given(config):
+                trained = train(config, quiet=not self.verbose)
+            device = config.classifier.training.device
+            self.model_ = TextClassifier.from_pretrained(trained, device=device)
         if names is not None:
             self.feature_names_in_ = np.array(list(names), dtype=object)
         elif hasattr(self, "feature_names_in_"):
@@ -407,6 +409,18 @@ def _without(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]
     first, *rest = path
     others = {name: value for name, value in settings.items() if name != first}
     return {**others, first: _without(settings[first], rest)} if rest else others
+
+
+@contextmanager
+def _named_as_given(config: TrainConfig) -> Iterator[None]:
+    """Let messages about the files of `config` name what was given to `fit` in their place."""
+    try:
+        yield
+    except DataError as error:
+        message = str(error).replace(config.data, "texts")
+        for path in config.unlabelled:
+            message = message.replace(path, "unlabelled")
+        raise DataError(message) from None
 
 
 def _check_columns(texts: Any, fitted: Iterable[Any] | None, what: str) -> None:

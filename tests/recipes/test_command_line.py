@@ -267,9 +267,17 @@ def test_another_number_of_text_columns_than_in_training_is_told(
     model = TextClassifier.from_pretrained(classifier)
     model.run = {"train": {"settings": {"reading": {"text_columns": ["premise", "hypothesis"]}}}}
     model.save_pretrained(tmp_path / "pairs")
-    data = write_csv(tmp_path / "data.csv", ["a text"], ["yes"])
     output = tmp_path / "why.json"
-    more = {"evaluate": (), "predict": (), "explain": ("--method", "occlusion", "--output", output)}
+    labels = [label for label in LABELS for _ in range(20)]
+    data = write_csv(tmp_path / "data.csv", ["a text"] * len(labels), labels)
+    calibrated = ("--output", tmp_path / "calibrated", "--overwrite")
+    more = {
+        "evaluate": (),
+        "predict": (),
+        "explain": ("--method", "occlusion", "--output", output),
+        "report": ("--output", tmp_path / "report.html"),
+        "calibrate": calibrated,
+    }
     for command, given in more.items():
         assert shell(command, "--model", tmp_path / "pairs", "--data", data, *given) == 0
         assert shell.err == (
@@ -290,6 +298,18 @@ def test_several_columns_are_explained_one_after_the_other(
     assert [(word["column"], word["word"]) for word in words] == [
         (0, "a"), (0, "title"), (1, "its"), (1, "text")
     ]  # fmt: skip
+
+
+def test_returns_stay_in_their_cells(shell: Shell, classifier: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    texts = ["first\rline", "second", "a\r\nb", "c\n"]
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    output = tmp_path / "out.csv"
+    command = ("predict", "--model", classifier, "--data", data, "--keep", "text")
+    assert shell(*command, "--output", output) == 0
+    with output.open(encoding="utf-8", newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == texts
+    assert b"\r\n" not in output.read_bytes().replace(b"a\r\nb", b"")
 
 
 def test_broken_bytes_are_refused_by_row(shell: Shell, classifier: Path) -> None:

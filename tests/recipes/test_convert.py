@@ -157,7 +157,9 @@ def test_the_way_back_gives_the_same_weights(files: Path, run: Run, storage: str
         torch.testing.assert_close(after, before, atol=bound, rtol=0)
 
 
-def test_what_is_missing_or_does_not_fit_is_told(files: Path, refused: Run) -> None:
+def test_what_is_missing_or_does_not_fit_is_told(
+    files: Path, refused: Run, tiny_model: Path
+) -> None:
     (files / "model.pth").write_bytes((files / "lm_fwd.pth").read_bytes())
     vocab, output = ("--vocab", files / "itos.pkl"), ("--output", files / "out")
     forward, backward = files / "lm_fwd.pth", files / "lm_bwd.pth"
@@ -181,6 +183,10 @@ def test_what_is_missing_or_does_not_fit_is_told(files: Path, refused: Run) -> N
     )
     assert refused("convert", files / "none.pth", *vocab, *output) == (
         f"{files / 'none.pth'}: no such file; check the path"
+    )
+    assert refused("convert", tiny_model, *output) == (
+        f"setting 'sources': {tiny_model} is a model folder already; give --to onnx or --to "
+        "fastai-2"
     )
     words = files / "other.json"
     words.write_text(json.dumps(VOCABULARY[:-1]))

@@ -367,7 +367,7 @@ def test_numbers(make: Make, data: tuple[list[str], list[str]]) -> None:
             "leave it out, it is the parameter random_state",
         ),
         ({}, ["a", "b", "c"], ["x", "y"], "texts, row 3: no label, there are only 2"),
-        ({}, ["a", "b"], ["x", "x"], "have the label 'x'"),
+        ({}, ["a", "b"], ["x", "x"], "^texts, row 1: .* have the label 'x'"),
         ({}, ["a", 5], ["x", "y"], "row 2: found 5 of type int as text"),
         ({"directions": "up"}, ["a", "b"], ["x", "y"], "setting 'directions': found 'up'"),
         ({"recipe": "none"}, ["a", "b"], ["x", "y"], "the shipped recipes are few-labels"),

@@ -42,8 +42,9 @@ def test_the_page_tells_what_scikit_learn_finds(
     command = ["report", "--model", str(folder / "model"), "--data", data, "--output", str(output)]
     command += ["--training", str(folder / "train.jsonl"), "--others", str(folder / "model")]
     capsys.readouterr()
+    assert main([*command, "--misses", "0"]) == 0  # and once more, over it
     assert main([*command, "--misses", "3"]) == 0
-    assert capsys.readouterr().out == f"{output}\n"
+    assert capsys.readouterr().out == f"{output}\n" * 2
     page, told = output.read_text("utf-8"), json.loads(output.with_suffix(".json").read_text())
 
     model = TextClassifier.from_pretrained(folder / "model")
@@ -123,6 +124,11 @@ def test_what_is_wrong_is_named(
     assert main([*command, str(tmp_path / "texts.html")]) == 2
     assert f"would be written over {texts}, which is read" in capsys.readouterr().err
     assert Path(texts).read_text("utf-8") == before
+    for content in ('{"settings": 1}', "no JSON"):
+        (tmp_path / "other.json").write_text(content)
+        assert main([*command, str(tmp_path / "other.html")]) == 2
+        assert "other.json, where the report goes as JSON, is something" in capsys.readouterr().err
+        assert (tmp_path / "other.json").read_text() == content
     one = write(tmp_path / "one.jsonl", [("a text", "<bad>"), ("a film", "<bad>")])
     assert main([*command, str(tmp_path / "r.html"), "--training", one]) == 3
     assert f"{one}: the baseline cannot learn from it" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -220,6 +222,9 @@ def test_values_of_one_option_stand_together(
     code, message = error_of(capsys, "train", *GIVEN["train"], *twice)
     assert code == 2
     assert message == "train: --unlabelled is given twice; give all its values behind one"
+    again = f"--data{between}b.csv".split()
+    code, message = error_of(capsys, "train", *GIVEN["train"], *again)
+    assert (code, message) == (2, "train: --data is given twice; give one")
     once = ["--classifier.bptt", "30", "--classifier.bptt", "40"]  # the later one counts
     assert main(["train", *GIVEN["train"], *once]) == 0
     assert calls[0][0].classifier.bptt == 40
@@ -358,8 +363,7 @@ def test_a_file_of_all_settings_is_a_command_line(
         ),
         (
             "train --output o --data d --reading.label-separator=",
-            "train: setting 'reading.label_separator': found ''; string should have at least 1 "
-            "character",
+            "train: setting 'reading.label_separator': found ''; input should not be empty",
         ),
         (
             "curves --logs --output c.png",
@@ -369,7 +373,7 @@ def test_a_file_of_all_settings_is_a_command_line(
         (
             "train --output o --data d --classifier.class-weights balance",
             "train: setting 'classifier.class_weights': found 'balance'; "
-            "input should be a valid dictionary or 'none' or 'balanced'",
+            "input should be values by name or 'none' or 'balanced'",
         ),
         (
             "generate --model m --top-p nan",
@@ -406,7 +410,7 @@ def test_a_wrong_command_line_exits_with_2(
         ),
         (
             "reading = 3\n",
-            "setting 'reading': found 3; input should be a dictionary or an instance",
+            "setting 'reading': found 3; input should be settings by name",
         ),
     ],
 )
@@ -542,6 +546,56 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.stderr.read() == b""
     assert process.wait() == 141
     process.stderr.close()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_is_no_error(monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, stream, None if stream == "stdout" else Closed())
+    install(monkeypatch, lambda config, quiet: "done")
+    assert main(["predict", "--model", "m"]) == 0
+    assert main(["predict"]) == 2
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain"])
+def test_a_file_of_settings_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"model": "m", "data": "d.csv", "output": str(path)}))
+    code, message = error_of(capsys, command, "--config", str(path))
+    assert code == 2
+    assert message == (
+        f"setting 'output': {path} would be written over {path}, which is read; give another name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --config wikipedia-small", "is a recipe for `ulmfit pretrain`"),
+        ("pretrain --config few-labels --texts a", "is a recipe for `ulmfit train`"),
+        ("predict --model m --data=", "setting 'data': found ''; input should not be empty"),
+        ("explain --model m --text -hello", "if it is a value, write it as in --text=-hello"),
+    ],
+)
+def test_what_to_do_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    code, said = error_of(capsys, *arguments.split(), *["--output", "o"])
+    assert code == 2 and said.endswith(message)
+
+
+def test_settings_nested_without_end_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    code, message = error_of(capsys, "train", "--config", str(path))
+    assert code == 2 and message.startswith(f"{path}: cannot read the configuration: ")
 
 
 def test_what_the_terminal_cannot_show_is_escaped() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,20 @@ def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -
     RunLog(None).say(message)
     out, err = capsys.readouterr()
     assert (out, err) == ("", message + "\n")
+
+
+def test_a_reader_that_goes_away_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    log = RunLog(tmp_path / "log.jsonl")
+    log.say("nobody reads this")
+    log.warn("nor this")
+    assert [event["message"] for event in events(tmp_path / "log.jsonl")] == ["nor this"]
 
 
 def test_quiet_says_nothing_and_still_writes(

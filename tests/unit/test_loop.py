@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import math
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -549,6 +551,30 @@ def test_an_interrupt_that_is_ignored_stays_so(obeyed: Any) -> None:
     run(task, config())
     assert task.calls == 42
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_interrupt_is_obeyed_though_nobody_hears_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obeyed: Any
+) -> None:
+    """As with `| tee log`, which the same Ctrl-C ends."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            LinearTask(data(84, 4), before_loss=interrupts_at(8, 1)),
+            config(),
+            title="forward",
+            precision="float32",
+            log=RunLog(tmp_path / "log.jsonl"),
+            checkpoint=tmp_path / "checkpoint",
+        )
+    resumed = LinearTask(data(84, 4))
+    run(resumed, config(), tmp_path)
+    assert resumed.calls == 42 - 9
 
 
 @pytest.mark.parametrize(("times", "saved"), [(1, 9), (2, 5)])

@@ -116,9 +116,11 @@ def test_a_value_out_of_range_is_refused(path: str, value: float, reason: str) -
         ("classifier.training.seed", 1.5, "a valid integer"),
         ("classifier.training.keep_best", "perhaps", "a valid boolean"),
         ("directions", "sideways", "'forward', 'backward' or 'both'"),
-        ("unlabelled", "one.txt", "a valid tuple"),
+        ("unlabelled", "one.txt", "input should be a list, its values in brackets"),
+        ("unlabelled.1", ["one.txt", ""], "input should not be empty"),
+        ("output", "", "input should not be empty"),
         ("unlabelled.1", ["one.txt", 3], "a valid string"),
-        ("classifier.training", 3, "a dictionary"),
+        ("classifier.training", 3, "input should be settings by name"),
         ("data", None, "a valid string"),
     ],
 )

@@ -496,10 +496,14 @@ FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.csv", CSV.encode() + b"\na,b,c\n", {},
      "row 2 (line 4): 3 fields where the header has 2; quote a field that holds a comma"),
     ("a.tsv", b"text\tlabel\na\n", {},
-     "row 1 (line 2): 1 fields where the header has 2; quote a field that holds a tab"),
+     "row 1 (line 2): 1 fields where the header has 2; quote a field that holds a line break, or "
+     "fill the row up"),
+    ("a.tsv", b"text\tlabel\nfine\tx\n\"Hello\tham\nBye\"\tham\n", {},
+     "row 2 (line 4): between quotes stand a tab and a line break; if quotes are text, and these "
+     "rows, give --reading.quotes text; if they are a cell, --reading.quotes double"),
     ("a.csv", CSV.encode() + b'"never closed,x\n', {},
      "row 2 (line 3): unexpected end of data; quote such a field and write a quote inside it "
-     "as two"),
+     "as two or, where quotes are text, give --reading.quotes text"),
     ("a.jsonl", b'{"text": "a", "label": 1}\n\n[1]\n', {},
      "row 3: found JSON of type list, not an object; write one object on each line"),
     ("a.jsonl", b'{"text": "a"', {},
@@ -555,8 +559,8 @@ def test_message_for_a_missing_file(tmp_path: Path) -> None:
 def test_message_for_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV)
     assert failure(tmp_path) == (
-        f"{tmp_path}: a folder without sub-folders; give a file, a pattern such as "
-        "'folder/*.csv', or a folder with a sub-folder for each class"
+        f"{tmp_path}: a folder without sub-folders; give a file, or a folder with a sub-folder for "
+        "each class; where several files may be given, a pattern such as 'folder/*.csv' too"
     )
     assert failure(tmp_path, format="csv") == (
         f"{tmp_path}: a folder, not a csv file; give a file in it"
@@ -777,8 +781,25 @@ def test_a_first_line_may_tell_where_cells_end(tmp_path: Path, note: str, end: s
     documents = read_documents(path, ReadingConfig(), labelled=True)
     found = next(documents)
     assert (found.text, found.label, found.row) == ("a, b", "x", 1)
-    with pytest.raises(DataError, match=r"row 2 \(line 4\): 1 fields .* has 2; .* a semicolon$"):
+    with pytest.raises(DataError, match=r"row 2 \(line 4\): 1 fields .* has 2; .* the row up$"):
         next(documents)
+
+
+def test_quotes_may_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "in.tsv"
+    path.write_text('text\tlabel\n"Hello\tham\nBye"\tham\n5" pipe\tspam\n')
+    found = read_documents(path, ReadingConfig(quotes="text"), labelled=True)
+    assert [(d.text, d.label) for d in found] == [
+        ('"Hello', "ham"), ('Bye"', "ham"), ('5" pipe', "spam")
+    ]  # fmt: skip
+    path.write_text('text\tlabel\n"a\tb\nc"\tx\n')
+    found = read_documents(path, ReadingConfig(quotes="double"), labelled=True)
+    assert [(d.text, d.label) for d in found] == [("a\tb\nc", "x")]
+
+
+def test_a_pattern_or_a_text_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+    assert failure(tmp_path / "*.csv").endswith("no such file; give one file, not a pattern")
+    assert failure("word " * 100).endswith("no such file; check the path")
 
 
 def test_a_delimiter_that_is_set_is_kept(tmp_path: Path) -> None:

@@ -365,6 +365,14 @@ def test_what_is_saved_is_loaded(model: TextClassifier, tmp_path: Path) -> None:
     model.task = replace(model.task, temperature=1.0)
 
 
+def test_a_storage_that_is_none_is_named(model: TextClassifier, tmp_path: Path) -> None:
+    storage: Any = "int4"
+    message = "setting 'storage': found 'int4'; use float32, float16, int8"
+    with pytest.raises(ConfigError, match=message):
+        model.save_pretrained(tmp_path / "model", storage=storage)
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(("storage", "bound"), [("float16", 2e-3), ("int8", 3e-2)])
 def test_smaller_storage_stays_near(
     tokenizer: Tokenizer, tmp_path: Path, storage: Any, bound: float

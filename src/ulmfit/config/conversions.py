@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Literal
 
 from ulmfit.config.artefact import OnnxPrecision, Storage
-from ulmfit.config.data import ReadingConfig
+from ulmfit.config.data import Name, ReadingConfig
 from ulmfit.config.model import Direction
 from ulmfit.config.settings import settings
 from ulmfit.config.stages import CalibrationConfig, Directions, Files, OutputConfig
@@ -17,7 +17,7 @@ from ulmfit.config.text import RuleSet, TokenizerConfig
 class TransferConfig(OutputConfig):
     """Give a pretrained language model the vocabulary of the target text, before stage 2."""
 
-    pretrained: str = "wikipedia-en-small"
+    pretrained: Name = "wikipedia-en-small"
     """Folder, shipped name, or hub id of the language model."""
 
     directions: Directions = "both"
@@ -43,11 +43,11 @@ class TransferConfig(OutputConfig):
 class JoinConfig:
     """Make one model of several: directions trained side by side, or seeds to average."""
 
-    models: tuple[str, ...]
+    models: tuple[Name, ...]
     """Folders or hub ids: language models, or classifiers of the same labels, that have a
     tokenizer and a shape in common."""
 
-    output: str
+    output: Name
     """Folder to write. A language model's first member of a direction is the one that is used."""
 
     storage: Storage | None = None
@@ -61,13 +61,13 @@ class JoinConfig:
 class CalibrateConfig:
     """Fit a classifier's temperature and thresholds to documents it was not trained on."""
 
-    model: str
+    model: Name
     """Folder or hub id of a classifier."""
 
-    data: str
+    data: Name
     """Labelled documents, none of which it was trained on."""
 
-    output: str
+    output: Name
     """Folder to write: the same classifier, calibrated."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -91,10 +91,10 @@ class ConvertConfig:
     """Files of weights that fastai saved, or archives of them (`.tgz`), one for each direction;
     with `to`, a model folder or hub id. May be given without `--sources`, in front."""
 
-    output: str
+    output: Name
     """Folder to write."""
 
-    vocab: str | None = None
+    vocab: Name | None = None
     """The words that the weights go with: a pickled or JSON list, or a text file with a word a
     line. An archive may hold it."""
 
@@ -108,7 +108,7 @@ class ConvertConfig:
     """What a classifier decides: one of the labels, or any of them, as behind fastai's
     `MultiCategoryBlock`."""
 
-    sentencepiece: str | None = None
+    sentencepiece: Name | None = None
     """The SentencePiece model (`spm.model`) that cut the text into the vocabulary's pieces. Its own
     pieces are the vocabulary where `vocab` is not given, as in fastai 1. Needs the extra
     `sentencepiece`."""

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from ulmfit.config.settings import settings
 
+Name = Annotated[str, Field(min_length=1)]
+"""Of a file, a folder or a model. Empty, as a shell writes a variable that is not set, it would be
+the current folder."""
+
 
 @settings
 class ReadingConfig:
@@ -46,6 +50,11 @@ class ReadingConfig:
     """Of CSV: what stands between the cells of a row, such as `;`. Without it, what a first
     line `sep=;` says, or a comma; in TSV, a tab."""
 
+    quotes: Literal["double", "text"] | None = None
+    """Of CSV and TSV, what double quotes around a cell are: `double` quotes, in which it may hold
+    anything, or `text` like the rest. Without it, the former; but a cell of a TSV that then holds a
+    tab and a line break is refused, for it may be rows."""
+
     encoding: str = "utf-8"
     """Of text files. A byte that does not decode is an error that names its row."""
 
@@ -65,7 +74,7 @@ class ValidationConfig:
     fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share held out, the same of each label. Paper, section 5: 0.1."""
 
-    path: str | None = None
+    path: Name | None = None
     """A file of validation documents; none are then held out of the training file."""
 
     column: str | None = None

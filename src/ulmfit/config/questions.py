@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ulmfit.config.data import ReadingConfig
+from ulmfit.config.data import Name, ReadingConfig
 from ulmfit.config.model import Direction
 from ulmfit.config.settings import settings
 from ulmfit.config.stages import Files
@@ -17,16 +17,16 @@ from ulmfit.config.stages import Files
 class EvaluateConfig:
     """Measure a model on held-out data: a classifier's errors, a language model's perplexity."""
 
-    model: str
+    model: Name
     """Folder, shipped name, or hub id."""
 
-    data: str
+    data: Name
     """Labelled documents for a classifier, text for a language model."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where text and labels stand in the file."""
 
-    output: str | None = None
+    output: Name | None = None
     """A `.json` file for the results, besides the printed ones."""
 
     device: str = "auto"
@@ -37,23 +37,23 @@ class EvaluateConfig:
 class ReportConfig:
     """Write a page that shows how good a classifier is, where it errs, and why."""
 
-    model: str
+    model: Name
     """Folder or hub id of a classifier."""
 
-    data: str
+    data: Name
     """Labelled documents that it was not trained on."""
 
-    output: str
+    output: Name
     """The page, a `.html` file; the same as JSON goes beside it."""
 
-    training: str | None = None
+    training: Name | None = None
     """The labelled documents that it was trained on: a linear baseline learns from them too."""
 
     baseline: Literal["words", "characters"] = "words"
     """What the linear baseline counts: words and pairs of words; or runs of up to four characters,
     for languages that put words together (Finnish, Korean) or apart by no space (Chinese)."""
 
-    others: tuple[str, ...] = ()
+    others: tuple[Name, ...] = ()
     """Folders of other classifiers of the same labels, to compare with."""
 
     misses: Annotated[int, Field(ge=0)] = 20
@@ -70,16 +70,16 @@ class ReportConfig:
 class PredictConfig:
     """Predict the label of each document, in order, in constant memory."""
 
-    model: str
+    model: Name
     """Folder or hub id of a classifier."""
 
-    data: str = "-"
+    data: Name = "-"
     """A file of documents, or `-` for standard input, a document a line."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """Where the text stands in the file."""
 
-    output: str = "-"
+    output: Name = "-"
     """`.csv` or `.jsonl` file of labels and probabilities, or `-` for standard output."""
 
     keep: tuple[str, ...] = ()
@@ -108,13 +108,13 @@ class PredictConfig:
 class ExplainConfig:
     """Tell what each word of a document contributes to a classifier's answer."""
 
-    model: str
+    model: Name
     """Folder or hub id of a classifier."""
 
     text: tuple[str, ...] = ()
     """The document, if it has several columns one after the other; or `data`, and which of it."""
 
-    data: str | None = None
+    data: Name | None = None
     """A file of documents."""
 
     row: Annotated[int, Field(ge=1)] = 1
@@ -130,7 +130,7 @@ class ExplainConfig:
     labels: tuple[str, ...] = ()
     """Labels to explain; without them, those that are decided."""
 
-    output: str | None = None
+    output: Name | None = None
     """A `.html` page with the words shaded, or a `.json` file; without it, the terminal."""
 
     device: str = "auto"
@@ -141,13 +141,13 @@ class ExplainConfig:
 class VisualizeConfig:
     """Show what a model learned: what excites its units, and words of like meaning."""
 
-    model: str
+    model: Name
     """Folder, shipped name, or hub id of a language model or a classifier."""
 
-    data: str
+    data: Name
     """A file of documents to read."""
 
-    output: str
+    output: Name
     """The page, a `.html` file."""
 
     direction: Direction | None = None
@@ -179,7 +179,7 @@ class VisualizeConfig:
 class GenerateConfig:
     """Continue a text with a language model."""
 
-    model: str
+    model: Name
     """Folder, shipped name, or hub id of a language model."""
 
     direction: Direction | None = None
@@ -218,7 +218,7 @@ class CurvesConfig:
     logs: Files
     """Logs of runs: `OUTPUT.log.jsonl` or, while the run goes on, `OUTPUT.run/log.jsonl`."""
 
-    output: str = "curves.png"
+    output: Name = "curves.png"
     """The picture, a `.png` file."""
 
 
@@ -226,5 +226,5 @@ class CurvesConfig:
 class InspectConfig:
     """Tell what a model folder holds, after checking that it is whole."""
 
-    model: str
+    model: Name
     """Folder, shipped name, or hub id."""

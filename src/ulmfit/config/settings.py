@@ -34,6 +34,13 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 """Folder of the shipped files of settings; the first line of each names its command."""
 
 _MISSING = ("missing", "missing_argument")
+EXPECTED = {
+    "tuple_type": "input should be a list, its values in brackets",
+    "dataclass_type": "input should be settings by name",
+    "dict_type": "input should be values by name",
+    "string_too_short": "input should not be empty",
+}
+"""What pydantic's messages say in the words of Python, in the words of a file of settings."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -112,7 +119,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
         )
     try:
         values = parsers[path.suffix](path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings by name, found {type(values).__name__}")
@@ -122,6 +129,15 @@ def read_values(path: str | Path) -> dict[str, Any]:
 def recipes() -> tuple[str, ...]:
     """Return the names of the shipped files of settings, sorted."""
     return tuple(sorted(path.stem for path in RECIPES.glob("*.toml")))
+
+
+def command_of_recipe(name: str) -> str | None:
+    """Return the command that a shipped recipe is for; None if there is no recipe `name`."""
+    path = _recipe(name)
+    if path is None:
+        return None
+    first_line = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first_line.removeprefix("# ulmfit ").partition(":")[0]
 
 
 def _recipe(name: str) -> Path | None:
@@ -150,7 +166,8 @@ def explain(faults: Sequence[ErrorDetails], cls: type) -> str:
     if first["type"] in _MISSING:
         return f"setting '{name}' is required"
     # A setting of two types has a fault for each.
-    reasons = dict.fromkeys(f["msg"].lower() for f in faults if _setting(f) == _setting(first))
+    own = [fault for fault in faults if _setting(fault) == _setting(first)]
+    reasons = dict.fromkeys(EXPECTED.get(fault["type"], fault["msg"].lower()) for fault in own)
     reason = " or ".join(reasons).replace(" or input should be ", " or ")
     return f"setting '{_setting(first)}': found {first['input']!r}; {reason}"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ulmfit.config.artefact import BeginMark, Storage, TaskKind
-from ulmfit.config.data import LanesConfig, ReadingConfig, ValidationConfig
+from ulmfit.config.data import LanesConfig, Name, ReadingConfig, ValidationConfig
 from ulmfit.config.model import (
     CLASSIFIER_DROPOUT,
     ClassifierHeadConfig,
@@ -23,7 +23,7 @@ from ulmfit.config.text import TokenizerConfig
 from ulmfit.config.training import NotNegative, OptimizerConfig, TrainingConfig
 
 Directions = Literal["forward", "backward", "both"]
-Files = Annotated[tuple[str, ...], Field(min_length=1)]
+Files = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 def directions_of(directions: Directions) -> tuple[Direction, ...]:
@@ -35,7 +35,7 @@ def directions_of(directions: Directions) -> tuple[Direction, ...]:
 class OutputConfig:
     """Where a run puts its artefact and its working files."""
 
-    output: str
+    output: Name
     """Folder of the finished artefact; while the run goes on, its checkpoints and log stand
     beside it in `OUTPUT.run`. The log stays, as `OUTPUT.log.jsonl`, and, with the extra `plots`,
     its learning curves as `OUTPUT.curves.png`."""
@@ -46,7 +46,7 @@ class OutputConfig:
     overwrite: bool = False
     """Replace an artefact or the rest of an interrupted run at `output`."""
 
-    cache: str = ".ulmfit-cache"
+    cache: Name = ".ulmfit-cache"
     """Folder of token files, shared between runs."""
 
 
@@ -90,7 +90,7 @@ class LanguageModelTrainingConfig:
 class FromPretrainedConfig(OutputConfig):
     """Which language model a stage begins with."""
 
-    pretrained: str = "wikipedia-en-small"
+    pretrained: Name = "wikipedia-en-small"
     """Folder, shipped name, or hub id of the language model to start from."""
 
     from_scratch: bool = False
@@ -145,7 +145,7 @@ class PretrainConfig(LanguageModelTrainingConfig, ShapeConfig, OutputConfig):
     texts: Files
     """Files of general text; `-` is standard input."""
 
-    validation: str | None = None
+    validation: Name | None = None
     """A file of held-out text; without it, every hundredth document is held out, the first thousand
     of them."""
 
@@ -339,10 +339,10 @@ class SelfTrainingConfig:
 class TrainConfig(FromPretrainedConfig):
     """Train a text classifier: stages 2 and 3 from a pretrained language model."""
 
-    data: str
+    data: Name
     """Labelled documents: a file, or a folder with a sub-folder a class."""
 
-    unlabelled: tuple[str, ...] = ()
+    unlabelled: tuple[Name, ...] = ()
     """Files of further text without labels, for the language model."""
 
     reading: ReadingConfig = field(default_factory=ReadingConfig)

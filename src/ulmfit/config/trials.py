@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ulmfit.config.data import ReadingConfig, ValidationConfig
+from ulmfit.config.data import Name, ReadingConfig, ValidationConfig
 from ulmfit.config.model import Direction
 from ulmfit.config.settings import settings
 from ulmfit.config.stages import ClassifierStage, LanguageModelStage, ShapeConfig, TrainConfig
@@ -17,13 +17,13 @@ from ulmfit.config.stages import ClassifierStage, LanguageModelStage, ShapeConfi
 class TrialConfig:
     """What is tried on the data at hand, before a training."""
 
-    data: str
+    data: Name
     """Labelled documents."""
 
-    unlabelled: tuple[str, ...] = ()
+    unlabelled: tuple[Name, ...] = ()
     """Files of further text without labels, for the language model."""
 
-    pretrained: str = "wikipedia-en-small"
+    pretrained: Name = "wikipedia-en-small"
     """Folder, shipped name, or hub id of the language model; for a classifier, best one that is
     fine-tuned already."""
 
@@ -68,7 +68,7 @@ class FindRateConfig(TrialConfig):
     steps: Annotated[int, Field(ge=20)] = 100
     """Steps, a batch each; the rate grows by the same factor from one to the next."""
 
-    output: str | None = None
+    output: Name | None = None
     """Picture of the losses, a `.png` file; needs the extra `plots`."""
 
 
@@ -79,7 +79,7 @@ class ProfileConfig(TrialConfig):
     steps: Annotated[int, Field(ge=1)] = 10
     """Steps measured of each stage, and of each phase of unfreezing."""
 
-    output: str | None = None
+    output: Name | None = None
     """A `.json` file for the figures, besides the printed ones."""
 
 
@@ -120,5 +120,5 @@ class BenchConfig(ShapeConfig):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of PyTorch; 0: PyTorch's own choice."""
 
-    output: str | None = None
+    output: Name | None = None
     """A `.json` file for the figures, besides the printed ones."""

@@ -82,7 +82,8 @@ def training_batches(
     count = len(lengths)
     if batch_size < 2:
         raise ConfigError(
-            f"setting 'batch_size': found {batch_size}; a batch of documents needs at least 2"
+            f"setting 'classifier.training.batch_size': found {batch_size}; a batch of documents "
+            "needs at least 2"
         )
     if count < 2:
         raise DataError(f"found {count} training document(s); at least 2 are needed: give more")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,8 +127,9 @@ def file_format(path: Path, reading: ReadingConfig) -> str:
     Raises `DataError` if there is nothing at `path`, a folder where a file was expected or the
     other way round, or a name that does not tell.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
+    if not os.path.exists(path):  # of a name too long, too
+        remedy = "give one file, not a pattern" if has_magic(str(path)) else "check the path"
+        raise DataError(f"{path}: no such file; {remedy}")
     if path.is_dir():
         if reading.format not in ("auto", "folder"):
             raise DataError(f"{path}: a folder, not a {reading.format} file; give a file in it")
@@ -154,7 +157,13 @@ def _csv_rows(
         note = _NOTE_FOR_EXCEL.fullmatch(first)
         delimiter = reading.delimiter or (note[1] if note else usual)
         table = chain(["\n" if note else first], stream)  # line numbers stay right
-        lines = csv.reader(table, delimiter=delimiter, strict=True)
+        lines = csv.reader(
+            table,
+            delimiter=delimiter,
+            quoting=csv.QUOTE_NONE if reading.quotes == "text" else csv.QUOTE_MINIMAL,
+            strict=True,
+        )
+        doubted = delimiter == "\t" and reading.quotes is None
         row = 0
         try:
             names = next(filter(None, lines), [])  # empty lines in front are passed over
@@ -168,17 +177,26 @@ def _csv_rows(
                 row += 1
                 where = f"{path}, row {row}"
                 cells = [checked(cell, where, encoding) for cell in cells]
+                if doubted and any("\t" in cell and "\n" in cell for cell in cells):
+                    raise DataError(
+                        f"{where} (line {lines.line_num}): between quotes stand a tab and a line "
+                        "break; if quotes are text, and these rows, give --reading.quotes text; "
+                        "if they are a cell, --reading.quotes double"
+                    )
                 if len(cells) != len(header):
+                    held = f"{_DELIMITERS.get(delimiter, delimiter)}"
+                    if len(cells) < len(header):
+                        held = "line break, or fill the row up"
                     raise DataError(
                         f"{where} (line {lines.line_num}): {len(cells)} fields where the header "
-                        f"has {len(header)}; quote a field that holds a "
-                        f"{_DELIMITERS.get(delimiter, delimiter)}"
+                        f"has {len(header)}; quote a field that holds a {held}"
                     )
                 yield columns.row(where, [cells[place] for place in places])
         except csv.Error as error:
             raise DataError(
                 f"{path}, row {row + 1} (line {lines.line_num}): {error}; "
-                "quote such a field and write a quote inside it as two"
+                "quote such a field and write a quote inside it as two or, where quotes are text, "
+                "give --reading.quotes text"
             ) from None
     if row == 0:
         raise DataError(f"{path}: a header but no rows; check that it was written completely")
@@ -294,8 +312,8 @@ def _folder_rows(path: Path, columns: Columns, reading: ReadingConfig) -> Iterat
     classes = visible(path, Path.is_dir)
     if not classes:
         raise DataError(
-            f"{path}: a folder without sub-folders; give a file, a pattern such as "
-            "'folder/*.csv', or a folder with a sub-folder for each class"
+            f"{path}: a folder without sub-folders; give a file, or a folder with a sub-folder for "
+            "each class; where several files may be given, a pattern such as 'folder/*.csv' too"
         )
     for label in classes:
         documents, folders = visible(label, Path.is_file), visible(label, Path.is_dir)

@@ -120,8 +120,8 @@ class Lanes:
         self.lane_length = total // batch_size
         if self.lane_length < 2:
             raise DataError(
-                f"the text has {total} tokens, too few for setting 'batch_size' {batch_size}, "
-                f"where each lane needs 2; {_remedy(total)}"
+                f"the text has {total} tokens, too few for the language model's setting "
+                f"'training.batch_size' {batch_size}, where each lane needs 2; {_remedy(total)}"
             )
 
     def window_count(self, epoch: int) -> int:

@@ -23,7 +23,7 @@ from ulmfit.interop.export import export_fastai
 from ulmfit.interop.fastai import FastaiModel, read_fastai
 from ulmfit.interop.sentencepiece import pieces_of, read_pieces, rows_of_pieces
 from ulmfit.interop.vocabulary import MARKS_2018, our_words, read_vocabulary, rows_of
-from ulmfit.models.folder import check_replaceable
+from ulmfit.models.folder import CONFIG, check_replaceable
 from ulmfit.models.saving import save_model
 from ulmfit.models.weights import prefixed
 from ulmfit.text.tokenizer import Tokenizer
@@ -125,6 +125,10 @@ def _to_onnx(config: ConvertConfig, output: Path) -> Path:
 
 def _source(path: Path, folder: Path) -> Source:
     """Return the weights at `path`, or those in the archive there, unpacked into `folder`."""
+    if (path / CONFIG).is_file():
+        raise ConfigError(
+            f"setting 'sources': {path} is a model folder already; give --to onnx or --to fastai-2"
+        )
     if not path.is_file():
         found = "no file" if path.exists() else "no such file"
         raise ArtefactError(f"{path}: {found}; check the path")

@@ -320,7 +320,7 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
     if revision is None and name in shipped():
         return SHIPPED / name
     path = Path(name)
-    if revision is None and (path.exists() or _aside(path.resolve()).exists()):
+    if revision is None and (os.path.exists(path) or os.path.exists(_aside(path.resolve()))):
         return _whole(path)
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
         return _download(str(name), revision)

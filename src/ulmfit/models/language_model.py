@@ -20,7 +20,7 @@ from ulmfit.models.folder import load_whole, resolve
 from ulmfit.models.generation import next_token
 from ulmfit.models.networks import LanguageModelNetwork, check_vocabulary
 from ulmfit.models.reading import encode_documents, score_documents
-from ulmfit.models.saving import save_model
+from ulmfit.models.saving import checked_storage, save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.text.tokenizer import BEGIN_ID, FIELD_ID, PAD_ID, UNKNOWN_ID, Tokenizer, reverse_ids
 from ulmfit.text.types import Text, checked_texts
@@ -194,7 +194,7 @@ def save_language_models(
     """Write language models that share one tokenizer as one folder, a member each.
 
     Raises `ArtefactError` if their tokenizers or shapes differ, if two read in the same direction,
-    or if the folder cannot be written.
+    or if the folder cannot be written, `ConfigError` if there is no such storage.
     """
     first = models[0]
     members: list[Member] = []
@@ -216,7 +216,7 @@ def save_language_models(
         encoder=first.config,
         bptt=first.bptt,
         members=tuple(members),
-        storage=storage,
+        storage=checked_storage(storage),
         run=first.run,
     )
     save_model(folder, config, tensors, first.tokenizer, overwrite=overwrite)

@@ -20,7 +20,7 @@ from ulmfit.models.classifier import Classifier
 from ulmfit.models.folder import load_whole, resolve
 from ulmfit.models.networks import ClassifierNetwork, check_vocabulary
 from ulmfit.models.reading import encode_documents, pool_documents
-from ulmfit.models.saving import save_model
+from ulmfit.models.saving import checked_storage, save_model
 from ulmfit.models.weights import load_into, prefixed, restore
 from ulmfit.nn.objectives import MultiLabel, Number, Objective, SingleLabel
 from ulmfit.text.tokenizer import Tokenizer
@@ -130,7 +130,10 @@ class TextClassifier(Classifier):
     def save_pretrained(
         self, folder: str | Path, *, storage: Storage = "float32", overwrite: bool = False
     ) -> None:
-        """Write the classifier as a folder. Raises `ArtefactError` if it cannot be written."""
+        """Write the classifier as a folder.
+
+        Raises `ArtefactError` if it cannot be written, `ConfigError` if there is no such storage.
+        """
         tensors: dict[str, Tensor] = {}
         for each in self.members:
             tensors |= prefixed(each.network.state_dict(), each.member.prefix)
@@ -146,7 +149,7 @@ class TextClassifier(Classifier):
             bptt=self.bptt,
             task=self.task,
             members=tuple(each.member for each in self.members),
-            storage=storage,
+            storage=checked_storage(storage),
             run=self.run,
         )
 

@@ -20,7 +20,7 @@ from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.folder import check_replaceable, read_config, resolve
 from ulmfit.models.text_classifier import TextClassifier
 from ulmfit.stages.record import run_record, with_record
-from ulmfit.stages.warning import warn_of
+from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.calibration import fit_temperature, fit_thresholds
 from ulmfit.training.device import resolve_device
@@ -43,6 +43,7 @@ def calibrate(config: CalibrateConfig, *, quiet: bool = False) -> str:
     classifier = TextClassifier.from_pretrained(source, device=resolve_device(config.device))
     if classifier.task.kind == "number":
         raise ConfigError(f"{config.model}: answers with numbers; there is nothing to calibrate")
+    warn_of_columns(classifier, len(config.reading.text_columns), quiet)
     unicode = UnicodeCheck(config.reading.strict)
     documents = list(read_documents(config.data, config.reading, labelled=True, unicode=unicode))
     if len(documents) < config.calibration.documents:

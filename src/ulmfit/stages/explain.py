@@ -21,6 +21,12 @@ from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as others do whose reader has gone; rich would end the process."""
+        raise
+
+
 def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     """Explain a document; show it, or write it to `config.output` and return that.
 
@@ -35,7 +41,7 @@ def explain(config: ExplainConfig, *, quiet: bool = False) -> str | None:
     warn_of_columns(classifier, len(columns_of(text)), quiet)
     found = explanation_of(classifier, text, method=config.method, labels=config.labels or None)
     if output is None:
-        console = Console(highlight=False, emoji=False)
+        console = _Console(highlight=False, emoji=False)
         for line in terminal_lines(found):
             line.plain = printable(line.plain)
             console.print(line, soft_wrap=True)

@@ -26,7 +26,7 @@ def check_not_read(output: Path | None, *inputs: str | None) -> None:
     if output is None or not output.exists():
         return
     for name in inputs:
-        if name is not None and Path(name).exists() and output.samefile(name):
+        if name is not None and os.path.exists(name) and output.samefile(name):
             raise ConfigError(
                 f"setting 'output': {output} would be written over {name}, which is read; give "
                 "another name"

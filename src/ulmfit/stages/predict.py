@@ -200,7 +200,7 @@ def _write_csv(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterabl
             f"setting 'format': the label {cut[0]!r} holds the '{SEPARATOR}' that stands between "
             "labels in CSV; give --format jsonl"
         )
-    rows = csv.writer(stream, lineterminator="\n")
+    rows = csv.writer(_Lines(stream), lineterminator=_Lines.END)
     rows.writerow([*named, DECIDED[task.kind], *(f"p_{label}" for label in task.labels)])
     for block in blocks:
         for names, decided, p in zip(*block, strict=True):
@@ -210,6 +210,18 @@ def _write_csv(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterabl
                 cell = SEPARATOR.join(decided) if isinstance(decided, tuple) else decided
                 rows.writerow([*names, cell, *map(_shown, p)])
         stream.flush()
+
+
+class _Lines:
+    """Where the lines of a CSV go: before 3.13, Python quotes a return only if lines end in one."""
+
+    END = "\r\n"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        self._stream.write(line.removesuffix(self.END) + "\n")
 
 
 def _write_jsonl(stream: TextIO, task: Task, named: Sequence[str], blocks: Iterable[Block]) -> None:

@@ -29,7 +29,7 @@ from ulmfit.report.page import render
 from ulmfit.stages.evaluate import finite
 from ulmfit.stages.output_file import check_not_read, named_output, whole_file
 from ulmfit.stages.record import describe_machine
-from ulmfit.stages.warning import warn_of
+from ulmfit.stages.warning import warn_of, warn_of_columns
 from ulmfit.text.unicode import UnicodeCheck
 from ulmfit.training.device import resolve_device
 
@@ -43,9 +43,10 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     output = named_output(config.output, ".html")
     for each in (output, output.with_suffix(".json")):
         check_not_read(each, config.data, config.training)
+    _check_own(output.with_suffix(".json"))
     unicode = UnicodeCheck(config.reading.strict)
     with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
-        contents = _contents(config, unicode)
+        contents = _contents(config, unicode, quiet)
         file.write(render(contents))
         for miss in contents["misses"]:
             del miss["html"]
@@ -54,9 +55,23 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     return str(output)
 
 
-def _contents(config: ReportConfig, unicode: UnicodeCheck) -> Contents:
+def _check_own(path: Path) -> None:
+    """Raise `ConfigError` if what stands at `path`, which nobody named, is no earlier report."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, ValueError, RecursionError):
+        written = {}
+    if written is not None and not (isinstance(written, dict) and "comparison" in written):
+        raise ConfigError(
+            f"setting 'output': {path}, where the report goes as JSON, is something else; give "
+            "another name, or move it away"
+        )
+
+
+def _contents(config: ReportConfig, unicode: UnicodeCheck, quiet: bool) -> Contents:
     """Return everything that the report tells; labels that are not known are told at once."""
     classifier = _load(config, config.model)
+    warn_of_columns(classifier, len(config.reading.text_columns), quiet)
     targets_of([replace(each, text="") for each in _documents(config)], classifier.task)
     documents = _documents(config, unicode)
     contents = describe(_name(config.model), classifier, documents, config.misses)

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -34,7 +34,8 @@ def patient_interrupt() -> Iterator[Interrupt]:
     def note(*_: Any) -> None:
         interrupt.asked = True
         signal.signal(signal.SIGINT, before)
-        print("interrupted: the step at hand is ended first; again: at once", file=sys.stderr)
+        with suppress(OSError):  # whoever reads it may have been interrupted too, as `tee` is
+            print("interrupted: the step at hand is ended first; again: at once", file=sys.stderr)
 
     signal.signal(signal.SIGINT, note)
     try:

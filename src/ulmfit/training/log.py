@@ -7,10 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ulmfit.text.printable import printable
+
+
+class Console(rich.console.Console):
+    """A terminal or a pipe whose reader may go: what is said then is lost, and nothing else."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from here on; rich would end the process."""
+        self.quiet = True
 
 
 class RunLog:
