@@ -49,6 +49,9 @@ DRAWS = RESULTS / "draws"
 """Where draws stand of which the others are still to be run."""
 
 BASELINE = "tf-idf + lr"
+LATER = ("quotes",)
+"""Settings of reading that are younger than draws on file: unset, they change no draw's key."""
+
 UNSET = "(set by the benchmark)"
 """What stands for the files in the settings of an experiment."""
 
@@ -358,7 +361,13 @@ def _identity(experiment: Experiment, baseline: bool) -> dict[str, Any]:
 def _plain(config: TrainConfig | FinetuneConfig) -> dict[str, Any]:
     """Return the settings that decide what is made, without files and ways of calling."""
     files = ("data", "output", "texts", "unlabelled", "pretrained", "cache", "resume", "overwrite")
-    return {name: value for name, value in to_dict(config).items() if name not in files}
+    plain = {name: value for name, value in to_dict(config).items() if name not in files}
+    plain["reading"] = {
+        name: value
+        for name, value in plain["reading"].items()
+        if value is not None or name not in LATER
+    }
+    return plain
 
 
 def _measures(labels: list[str], predicted: list[str]) -> dict[str, float]:
