@@ -1,6 +1,7 @@
 """fastai itself reads what we write back: the same logits, and its own learner takes the weights.
 
-fastai is installed into an environment of its own (`runs/fastai`), and run there.
+fastai knows no pieces of bytes: the model is given words first, by `ulmfit transfer`. fastai is
+installed into an environment of its own (`runs/fastai`), and run there.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from common import parser, write_result
+from common import ROOT, parser, write_result
 from environments import FASTAI, fastai_environment
 
 BOUND = 1e-5
+TEXTS = ROOT / "examples" / "data" / "sms-spam" / "unlabelled.csv"
+"""Whose words the model is given."""
 
 THEIRS = """
 import pickle, sys
@@ -69,21 +72,33 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def our_logits(name: str, folder: Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Write the forward model and some ids for fastai; return its shape and our logits."""
+    """Write the forward model over words, and ids, for fastai; return its shape and our logits."""
     import torch
 
     from ulmfit import LanguageModel
+    from ulmfit.config.conversions import TransferConfig
+    from ulmfit.config.text import TokenizerConfig
     from ulmfit.interop.export import export_fastai
+    from ulmfit.stages.transfer import transfer
 
-    export_fastai(name, folder / "models")
-    model = LanguageModel.from_pretrained(name, direction="forward")
-    config, encoder = model.config, model.network.encoder
-    ids = np.random.default_rng(0).integers(0, config.vocab_size, (4, 50))
+    config = TransferConfig(
+        pretrained=name,
+        directions="forward",
+        texts=(str(TEXTS),),
+        tokenizer=TokenizerConfig(kind="word", rules="fastai-2", splitter="spacy"),
+        output=str(folder / "words"),
+        cache=str(folder / "cache"),
+    )
+    words = transfer(config, quiet=True)
+    export_fastai(words, folder / "models")
+    model = LanguageModel.from_pretrained(words, direction="forward")
+    shape, encoder = model.config, model.network.encoder
+    ids = np.random.default_rng(0).integers(0, shape.vocab_size, (4, 50))
     np.save(folder / "ids.npy", ids)
     with torch.no_grad():
         outputs, _ = encoder(encoder.embed(torch.from_numpy(ids)))
         logits = model.network.head.logits(outputs, encoder.embedding.weight).numpy()
-    return (config.embedding_size, config.hidden_size, config.layers), logits
+    return (shape.embedding_size, shape.hidden_size, shape.layers), logits
 
 
 if __name__ == "__main__":
