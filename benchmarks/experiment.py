@@ -20,7 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from baselines import Predicted, tfidf_logistic_regression
+from baselines import (
+    Predicted,
+    sentence_vectors_logistic_regression,
+    tfidf_logistic_regression,
+)
 from common import (
     RESULTS,
     RUNS,
@@ -48,7 +52,9 @@ SEEDS = (0, 1, 2, 3, 4)
 DRAWS = RESULTS / "draws"
 """Where draws stand of which the others are still to be run."""
 
-BASELINE = "tf-idf + lr"
+BASELINES = {"tf-idf": "tf-idf + lr", "minilm": "minilm + lr"}
+"""Logistic regression by the option that asks for it, as the models are called in a result."""
+
 LATER = ("quotes",)
 """Settings of reading that are younger than draws on file: unset, they change no draw's key."""
 
@@ -113,7 +119,7 @@ def add_options(options: ArgumentParser) -> None:
         help="fine-tune the language model and stop; with --directions, half of it",
     )
     options.add_argument(
-        "--baseline", action="store_true", help="run the TF-IDF baseline alone, no training"
+        "--baseline", choices=list(BASELINES), help="run a baseline alone, no training"
     )
 
 
@@ -159,9 +165,9 @@ def run(experiment: Experiment, options: Namespace) -> None:
     if options.stage_two:
         print(shared_language_model(experiment))
         return
-    kinds = ("from_scratch", "tune", "baseline")
-    suffixes = [f"-{kind.replace('_', '-')}" for kind in kinds if getattr(options, kind)]
-    name = experiment.name + "".join(suffixes)
+    kinds = [kind for kind in ("from_scratch", "tune") if getattr(options, kind)]
+    kinds += [options.baseline] if options.baseline else []
+    name = "-".join([experiment.name, *kinds]).replace("_", "-")
     done_file = (RUNS if options.tune else DRAWS) / f"{name}.jsonl"
     what = _identity(experiment, options.baseline)
     rows = []
@@ -215,16 +221,19 @@ def print_summary(name: str, summary: dict[str, Any], rows: list[dict[str, Any]]
 
 
 def _measure(
-    experiment: Experiment, labelled: Labelled, seed: int, key: str, baseline: bool
+    experiment: Experiment, labelled: Labelled, seed: int, key: str, baseline: str | None
 ) -> dict[str, Any]:
     """Train on one draw, predict, and return errors and seconds."""
     models: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
-    if not baseline:
+    if baseline is None:
         models, seconds = _ours(experiment, labelled, seed, key)
-    predicted = experiment.baseline(labelled, experiment.measured.texts)
-    models[BASELINE] = _measures(experiment.measured.labels, predicted.labels)
-    seconds[BASELINE] = round(predicted.seconds, 2)
+    name, learned = BASELINES[baseline or "tf-idf"], experiment.baseline
+    if baseline == "minilm":
+        learned = sentence_vectors_logistic_regression
+    predicted = learned(labelled, experiment.measured.texts)
+    models[name] = _measures(experiment.measured.labels, predicted.labels)
+    seconds[name] = round(predicted.seconds, 2)
     return {"labels": len(labelled.texts), "models": models, "seconds": seconds}
 
 
@@ -347,11 +356,11 @@ def model_digest(name: str) -> str:
     return hashlib.sha256((resolve(name) / "config.json").read_bytes()).hexdigest()
 
 
-def _identity(experiment: Experiment, baseline: bool) -> dict[str, Any]:
+def _identity(experiment: Experiment, baseline: str | None) -> dict[str, Any]:
     """Return all that decides what a draw gives, but its seed."""
     data = {"text": digest(experiment.text), "measured": digest(experiment.measured)}
-    if baseline:
-        return {"data": data}
+    if baseline is not None:
+        return {"data": data, "baseline": baseline}
     settings = experiment.settings
     name = settings.pretrained
     pretrained = {"name": Path(name).name, "sha256": model_digest(name)}

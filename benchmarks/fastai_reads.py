@@ -89,7 +89,7 @@ def our_logits(name: str, folder: Path) -> tuple[tuple[int, int, int], np.ndarra
         output=str(folder / "words"),
         cache=str(folder / "cache"),
     )
-    words = transfer(config, quiet=True)
+    words = str(transfer(config, quiet=True))
     export_fastai(words, folder / "models")
     model = LanguageModel.from_pretrained(words, direction="forward")
     shape, encoder = model.config, model.network.encoder

