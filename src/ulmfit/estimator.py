@@ -23,7 +23,7 @@ from ulmfit.data.answers import given_labels
 from ulmfit.data.sources import Document, as_weight, is_empty, is_missing, read_documents
 from ulmfit.errors import ConfigError, DataError
 from ulmfit.models.text_classifier import TextClassifier
-from ulmfit.text.types import Text, columns_of
+from ulmfit.text.types import Text, checked_texts, columns_of
 
 GIVEN = ("data", "unlabelled", "output", "cache", "reading", "resume", "overwrite")
 NOT_SETTINGS = {
@@ -136,7 +136,7 @@ class ULMFiTEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return texts of as many columns as those it was fitted to."""
         check_is_fitted(self, "model_")
         _check_columns(X, getattr(self, "feature_names_in_", None), "texts")
-        texts, fitted = list(_texts(X)), self.model_.text_columns
+        texts, fitted = list(checked_texts(_texts(X))), self.model_.text_columns
         for row, text in enumerate(texts, 1):
             if fitted not in (None, len(columns_of(text))):
                 raise DataError(

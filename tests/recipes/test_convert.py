@@ -113,6 +113,23 @@ def test_a_classifier_keeps_its_labels(files: Path, run: Run) -> None:
     assert (a.predict_proba(texts) == b.predict_proba(texts)).all()
 
 
+def test_a_model_of_one_output_is_no_classifier_of_one_label_each(
+    files: Path, run: Run, refused: Run
+) -> None:
+    state = torch.load(files / "clf_fwd.pth", weights_only=True)
+    for name in ("1.layers.1.2.weight", "1.layers.1.2.bias"):
+        state[name] = state[name][:1].clone()
+    torch.save(state, files / "one_fwd.pth")
+    given = ("--vocab", files / "itos.pkl", "--labels", "good", "--output", files / "one")
+    assert refused("convert", files / "one_fwd.pth", *given) == (
+        "setting 'task': found 'single_label', but the classifier has the one label 'good'; give "
+        "--task multi_label if documents have it or not; a model of numbers is not converted"
+    )
+    run("convert", files / "one_fwd.pth", *given, "--task", "multi_label")
+    answers = TextClassifier.from_pretrained(files / "one").predict_proba(["the film", "awful"])
+    assert answers.shape == (2, 1) and (answers < 1).all()
+
+
 def test_an_archive_brings_its_vocabulary(files: Path, run: Run) -> None:
     with tarfile.open(files / "wt103-bwd.tgz", "w:gz") as archive:
         archive.add(files / "lm_bwd.pth", "wt103/lstm.pth")

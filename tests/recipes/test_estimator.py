@@ -142,6 +142,9 @@ def test_texts_have_the_columns_of_those_it_was_fitted_to(fitted: ULMFiTClassifi
     for method in ("predict", "predict_proba", "transform"):
         with pytest.raises(DataError, match=r"texts, row 2: 2 texts a document, .* have 1; give"):
             getattr(fitted, method)(["a text", ("a title", "a text")])
+        for missing in (None, np.nan, b"abc"):
+            with pytest.raises(DataError, match=r"texts, row 2: found .* give a string, or a tup"):
+                getattr(fitted, method)(["a text", missing])
 
 
 def test_no_unlabelled_texts_are_none(make: Make, data: tuple[list[str], list[str]]) -> None:

@@ -133,6 +133,34 @@ def test_a_name_without_end_is_not_read(tmp_path: Path, folder: Path) -> None:
         unpack(path, folder)
 
 
+def test_a_map_of_holes_without_end_is_not_read(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sparse file, which `tarfile` reads before it tells of the file."""
+    monkeypatch.setattr(archives, "SLACK", 2**20)
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+
+    def change(member: tarfile.TarInfo) -> None:
+        member.pax_headers = {**headers, "GNU.sparse.name": "a.pth"}
+
+    holes = b"2000000\n" + b"0\n0\n" * 2_000_000
+    path = archive(tmp_path / "a.tgz", {"a.pth": holes}, change)
+    assert path.stat().st_size * archives.LARGEST_GROWTH < len(holes) // 4
+    with pytest.raises(ArtefactError, match=r"a damaged archive \(far more in it than its size\)"):
+        unpack(path, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_headers_within_headers_without_end_are_refused(tmp_path: Path, folder: Path) -> None:
+    path, content = tmp_path / "a.tar", b"12 path=aaa\n"
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, len(content)
+    one = header.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0")
+    path.write_bytes(one * 2_000 + tarfile.TarInfo("a.pth").tobuf() + bytes(1024))
+    with pytest.raises(ArtefactError, match="a damaged archive"):
+        unpack(path, folder)
+
+
 def test_folders_without_end_are_not_unpacked(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,13 +143,42 @@ def test_words_that_a_rule_takes_together_are_one(
         assert [word.text for word in found.words] == expected
 
 
-RULED = ("very", "a", "<br", "/>", "!!!", "B", "WORD", "\n", "&amp;", "x")
+@pytest.fixture(scope="module")
+def pieces_by_rules() -> Tokenizer:
+    texts = ["Good!!!! movie was bad", "either / or", "very very very dull", "# fail here"]
+    config = TokenizerConfig(vocab_size=420, rules="fastai-2", min_frequency=1)
+    return Tokenizer.train(texts * 50, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Good!!!! movie was bad", ["Good!!!!", "movie", "was", "bad"]),
+        ("either / or dull", ["either", "/", "or", "dull"]),
+        ("a very very very dull movie", ["a", "very very very", "dull", "movie"]),
+        ("so # fail here", ["so", "#", "fail", "here"]),
+    ],
+)
+def test_a_space_that_a_rule_put_in_begins_no_word(
+    pieces_by_rules: Tokenizer, text: str, expected: list[str]
+) -> None:
+    words = split_words(pieces_by_rules, text)
+    assert [word.text for word in words.words] == expected
+    for place, token in zip(words.places, pieces_by_rules.tokens(words.ids), strict=True):
+        if token.strip() in expected:
+            assert expected[place] == token.strip()
+
+
+RULED = ("very", "a", "<br", "/>", "!!!", "B", "WORD", "\n", "&amp;", "x", "a" * 20 + "xxupb/cde")
 
 
 @settings(deadline=None, max_examples=50)
-@given(text=st.lists(st.sampled_from(RULED)).map(" ".join))
-def test_rules_leave_every_word_a_place(by_rules: Tokenizer, text: str) -> None:
-    words = split_words(by_rules, text)
+@given(text=st.lists(st.sampled_from(RULED)).map(" ".join), pieces=st.booleans())
+def test_rules_leave_every_word_a_place(
+    by_rules: Tokenizer, pieces_by_rules: Tokenizer, text: str, pieces: bool
+) -> None:
+    words = split_words(pieces_by_rules if pieces else by_rules, text)
+    assert (np.diff(words.places[words.places >= 0]) >= 0).all()
     assert set(words.places[words.places >= 0]) == set(range(len(words.words)))
     assert all(text[word.start : word.end] == word.text for word in words.words)
     expected = text if (words.places >= 0).any() else ""  # of "<br />" alone nothing is read
@@ -183,6 +212,33 @@ def test_the_temperature_is_that_of_prediction(kind: Any) -> None:
     task = Task(kind=kind, labels=LABELS, temperature=1.7)
     expected = answers.tempered(kind, mean, 1.7)
     np.testing.assert_allclose(tempered(task, torch.from_numpy(mean)).numpy(), expected)
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multi_label"])
+def test_the_temperature_of_what_is_next_to_impossible_is_that_of_prediction(kind: Any) -> None:
+    mean = np.array([[1e-24, 0.9, 0.1], [1e-30, 1e-12, 0.999]], dtype=np.float32)
+    task = Task(kind=kind, labels=LABELS, temperature=4.0)
+    found = tempered(task, torch.from_numpy(mean)).numpy()
+    np.testing.assert_allclose(found, answers.tempered(kind, mean, 4.0), rtol=1e-4)
+
+
+def test_a_long_document_is_held_in_memory_once(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.random.default_rng(0).choice(["some", "words", "to", "learn", "there"], 80)
+    model, text = classifier(tokenizer), " ".join(drawn.tolist())
+    whole = explain(model, text)
+    rows: list[int] = []
+
+    def watched(classifier: TextClassifier, vectors: Any) -> torch.Tensor:
+        rows.append(len(vectors[0]))
+        return answer(classifier, vectors)
+
+    monkeypatch.setattr(attribution, "TOKENS_AT_ONCE", 64)
+    monkeypatch.setattr(attribution, "answer", watched)
+    found = explain(model, text)
+    assert len(model.tokenizer.encode(text)) > 64 and set(rows) == {1}
+    np.testing.assert_allclose(found.contributions, whole.contributions, atol=1e-5)
 
 
 # Attribution

@@ -126,6 +126,11 @@ def test_text_never_becomes_a_mark(rules: Sequence[Rule], text: str) -> None:
 
 
 @every_set
+def test_a_reference_of_any_length_is_read(rules: Sequence[Rule]) -> None:
+    assert apply_rules(rules, "a &#" + "12" * 2_500).startswith("a \ufffd12")
+
+
+@every_set
 @given(st.text(st.sampled_from("xmajuprewdflbosX -&#120;<>5"), max_size=30))
 def test_only_rules_put_in_marks(rules: Sequence[Rule], text: str) -> None:
     """Every mark in the result comes with the text that the rule replaced, not with its name."""

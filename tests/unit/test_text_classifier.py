@@ -338,7 +338,8 @@ def test_what_is_not_a_list_of_texts_is_refused(model: TextClassifier, method: s
 
     with pytest.raises(ConfigError, match="texts: found one string; give a list of texts"):
         call("one string")
-    for wrong in (None, float("nan"), 3, b"bytes", ("a", None), ["a"]):
+    assert np.array_equal(model.predict_proba([("fine",)]), model.predict_proba(["fine"]))
+    for wrong in (None, float("nan"), 3, b"bytes", ("a", None), ["a"], ()):
         with pytest.raises(DataError, match=r"texts, row 2: found .* of type .*; give a string"):
             call(["fine", wrong])
 

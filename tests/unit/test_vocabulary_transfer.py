@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,22 @@ def test_the_same_vocabulary_changes_nothing() -> None:
         moved = with_vocabulary(model, tokenizer, known_as(tokenizer, tokenizer))
         for name, tensor in model.network.state_dict().items():
             assert torch.equal(moved.network.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("kinds", [("bpe", "unigram"), ("unigram", "bpe")])
+def test_pieces_of_bytes_are_known_to_one_another(kinds: tuple[Any, Any]) -> None:
+    """Those that are a part of a character too."""
+    texts = ["영화가 정말 재미있었어요", "the film was long", "다시 보고 싶은 영화"] * 9
+    old, new = (
+        Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=330, min_frequency=1))
+        for kind in kinds
+    )
+    words = old.words()
+    for word, ids in zip(new.words(), known_as(new, old), strict=True):
+        if word in words:
+            assert [words[i] for i in ids] == [word]
+    counts = np.bincount(np.concatenate(new.encode_batch(texts)), minlength=new.vocab_size)
+    assert coverage(new, known_as(new, old), counts).tokens > 0.9
 
 
 def test_a_piece_that_is_a_word_gets_its_row() -> None:

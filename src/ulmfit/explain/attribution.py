@@ -171,9 +171,13 @@ class _Way:
         for part in self._parts(edges, STEPS):
             begins, ends = zip(*part, strict=True)
             contributions = self._method.attribute(
-                self._at(ends), self._at(begins), target=self._label, n_steps=STEPS
+                self._at(ends),
+                self._at(begins),
+                target=self._label,
+                n_steps=STEPS,
+                internal_batch_size=max(len(part), TOKENS_AT_ONCE // self._vectors[0].shape[1]),
             )
-            sums = [each.double().sum(2).cpu().numpy() for each in contributions]
+            sums = [each.cpu().double().sum(2).numpy() for each in contributions]
             for row, (begin, end) in enumerate(part):
                 change = self._answers[end] - self._answers[begin]
                 found.append(_Stretch(begin, end, [each[row] for each in sums], change))

@@ -161,8 +161,8 @@ def _running(classifier: TextClassifier, number: int, words: Words) -> NDArray[n
     (places,) = in_order([words.places], each.member)
     row = torch.from_numpy(ids).to(network.encoder.embedding.weight.device)[None]
     outputs = network.encoder(network.encoder.embed(row))[0][0].float()
-    counts = torch.arange(1, len(outputs) + 1, device=outputs.device)[:, None]
-    means = (outputs.double().cumsum(0) / counts).to(outputs)
+    counts = torch.arange(1, len(outputs) + 1)[:, None]
+    means = (outputs.cpu().double().cumsum(0) / counts).to(outputs)  # some GPUs have no float64
     pooled = torch.cat([outputs, outputs.cummax(0).values, means], dim=1)
     read: dict[int, int] = {}
     for time, place in enumerate(places.tolist()):  # marks go with the word before them
@@ -171,4 +171,4 @@ def _running(classifier: TextClassifier, number: int, words: Words) -> NDArray[n
     if not times:
         return np.zeros((0, classifier.task.outputs))
     answers = objective.answers(network(pooled[times]))
-    return np.asarray(answers.double().cpu().numpy())
+    return np.asarray(answers.cpu().double().numpy())

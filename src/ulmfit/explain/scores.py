@@ -35,10 +35,12 @@ def tempered(task: Task, mean: Tensor) -> Tensor:
     """Sharpen or flatten averaged probabilities by the task's temperature; see `data.answers`."""
     if task.kind == "number" or task.temperature == 1.0:
         return mean
-    smallest = torch.finfo(mean.dtype).eps  # 0 and 1 have no slope
+    numbers = torch.finfo(mean.dtype)
+    above_zero = mean.clamp_min(numbers.tiny)  # 0 and 1 have no slope
     if task.kind == "single_label":
-        return (mean.clamp_min(smallest).log() / task.temperature).softmax(1)
-    return (mean.clamp(smallest, 1 - smallest).logit() / task.temperature).sigmoid()
+        return (above_zero.log() / task.temperature).softmax(1)
+    below_one = above_zero.clamp_max(1 - numbers.eps / 2)
+    return (below_one.logit() / task.temperature).sigmoid()
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def split_words(tokenizer: Tokenizer, text: Text) -> Words:
         first = [_first_character(column, start, end) for start, end in offsets[own]]
         starts = np.array([start for start, _ in spans])
         inside = np.maximum(np.searchsorted(starts, first, side="right") - 1, 0)
+        inside = np.maximum.accumulate(inside)  # a rule's space may point further back
         read = np.unique(inside).tolist()
         places[own] = len(words) + np.searchsorted(read, inside)
         for place, behind in pairwise([0, *read[1:], len(spans)]):

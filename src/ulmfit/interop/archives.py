@@ -41,7 +41,7 @@ def unpack(path: Path, folder: Path) -> list[Path]:
     limit = path.stat().st_size * LARGEST_GROWTH + SLACK
     unpacked: list[Path] = []
     try:
-        with _opened(path) as content, _tar(content) as archive:
+        with _opened(path) as content, _tar(content, limit) as archive:
             for count, member in enumerate(archive):
                 _check(path, member)
                 limit -= member.size
@@ -49,7 +49,7 @@ def unpack(path: Path, folder: Path) -> list[Path]:
                     raise ArtefactError(f"{path}: unpacks to far more than its size; not unpacked")
                 if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
                     unpacked.append(_unpacked(path, archive, member, folder))
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             reason = f"no room in {folder} to unpack it: {error.strerror}"
             raise ArtefactError(f"{path}: {reason}; make room") from None
@@ -65,20 +65,28 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if compressed else path.open("rb")
 
 
-def _tar(content: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(BinaryIO, _Blocks(content)), mode="r:")
+def _tar(content: BinaryIO, limit: int) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(BinaryIO, _Blocks(content, limit)), mode="r:")
 
 
 class _Blocks:
-    """A file that is read a block at a time: `tarfile` reads a name of any length at once."""
+    """A file that is read a block at a time, and no more of it than `limit` bytes.
 
-    def __init__(self, file: BinaryIO) -> None:
+    `tarfile` reads a name of any length at once, and a map of holes to its end.
+    """
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self._left = limit
 
     def read(self, size: int) -> bytes:
         if size > BLOCK_BYTES:
             raise tarfile.ReadError(f"a name of {size:,} bytes")
-        return self._read(size)
+        found = self._read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise tarfile.ReadError("far more in it than its size")
+        return found
 
 
 def _check(path: Path, member: tarfile.TarInfo) -> None:

@@ -246,6 +246,12 @@ def _task(
             f"classifier has {model.classes} classes; give one for each, in the order of fastai's "
             "`dls.vocab`"
         )
+    if config.task == "single_label" and len(labels) < 2:
+        raise ConfigError(
+            f"setting 'task': found 'single_label', but the classifier has the one label "
+            f"{labels[0]!r}; give --task multi_label if documents have it or not; a model of "
+            "numbers is not converted"
+        )
     places = np.argsort(np.array(labels, dtype=object))
     return Task(kind=config.task, labels=tuple(sorted(labels))), places
 

@@ -54,7 +54,8 @@ class Coverage:
 def known_as(new: Tokenizer, old: Tokenizer) -> list[Ids]:
     """Return, for each id of `new`, the ids of `old` that stand for the same text; perhaps none."""
     same = {word: i for i, word in enumerate(old.words())}
-    by_name = new.config.kind == old.config.kind
+    kinds = {new.config.kind, old.config.kind}
+    by_name = len(kinds) == 1 or kinds <= {*BYTE_LEVEL}  # which spell bytes alike
     unspoken = [i for word in (*SPECIAL_TOKENS, *MARKS) if (i := same.get(word)) is not None]
     pieces = map(_text, new.tokens(range(new.vocab_size)))
     if new.config.kind == "word" and old.config.kind in BYTE_LEVEL:

@@ -126,6 +126,7 @@ def _tables(scores: Scores, observed: Observed, truth: Any, given: Any) -> Conte
         return tables
     spread = label_intervals(truth, given) if len(rows) <= MOST_LABELS else None
     right, columns = np.asarray(truth.multiply(given).sum(0)).ravel(), truth.tocsc()
+    given_at_all = np.asarray(given.sum(0)).ravel()
     for place, row in enumerate(rows):
         low, high = (None, None) if spread is None else spread[place]
         documents = columns.indices[columns.indptr[place] : columns.indptr[place + 1]]
@@ -133,7 +134,7 @@ def _tables(scores: Scores, observed: Observed, truth: Any, given: Any) -> Conte
             "f1_low": low,
             "f1_high": high,
             "missed": int(row["support"] - right[place]),
-            "given_wrongly": int(given[:, [place]].sum() - right[place]),
+            "given_wrongly": int(given_at_all[place] - right[place]),
             "median_words": float(np.median(observed.words[documents])) if len(documents) else None,
         }
     return tables

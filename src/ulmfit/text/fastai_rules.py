@@ -61,7 +61,8 @@ _HTML_LITERALS = (
 
 _ENTITIES = Rule(
     "fix_html",
-    re.compile(r"&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)"),
+    # No more digits than Python makes a number of.
+    re.compile(r"&(#[0-9]{1,4300};?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)"),
     lambda match: ((html.unescape(match[0]), 0),),
 )
 

@@ -250,7 +250,11 @@ class Tokenizer:
             return self._encoder.encode_with_offsets(text, self.window)
         text, origins = apply_rules_aligned(self._rules, text)
         ids, offsets = self._encoder.encode_with_offsets(text, self.window)
-        starts, ends = origins[offsets[:, 0], 0], origins[offsets[:, 1] - 1, 1]
+        # A space that a rule put in stands for all that the rule matched: it begins no piece.
+        places = [len(text) if each.isspace() else i for i, each in enumerate(text)]
+        no_space = np.minimum.accumulate(np.array(places, dtype=np.int64)[::-1])[::-1]
+        begins = np.minimum(no_space[offsets[:, 0]], offsets[:, 1] - 1)
+        starts, ends = origins[begins, 0], origins[offsets[:, 1] - 1, 1]
         return ids, np.stack([starts, ends], axis=1)
 
     def _decode_column(self, ids: list[int]) -> str:

@@ -27,9 +27,10 @@ def checked_texts(texts: Iterable[Text]) -> Iterator[Text]:
     if isinstance(texts, str):
         raise ConfigError("texts: found one string; give a list of texts")
     for row, text in enumerate(texts, 1):
-        if not all(isinstance(part, str) for part in (text if isinstance(text, tuple) else [text])):
+        columns = text if isinstance(text, tuple) else (text,)
+        if not columns or not all(isinstance(column, str) for column in columns):
             raise DataError(
                 f"texts, row {row}: found {reprlib.repr(text)} of type {type(text).__name__}; "
                 "give a string, or a tuple of one for each text column"
             )
-        yield text
+        yield text_of_columns(columns)
