@@ -106,13 +106,14 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0].split(":", 1)[1].strip() if names else processor
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    told = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    flags = set(told.get("flags", "").split())
     return {
-        "processor": processor,
+        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "family, model": [told.get("cpu family"), told.get("model")],
+        "bfloat16": sorted(flags & {"avx512_bf16", "amx_bf16"}),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

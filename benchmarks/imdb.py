@@ -25,7 +25,7 @@ SETTINGS = replace(
         rounds=1, teachers=3, documents=10_000, co_training="words", aligned=True, epochs=0.5
     ),
 )
-"""Chosen on validation data alone, to fit into an hour and a half of two cores."""
+"""Chosen by trials on held-out reviews, to fit into an hour and a half of two fast cores."""
 
 FEWEST = 200
 """With so few labels stage three is that of the recipe `few-labels`: the same, but longer."""

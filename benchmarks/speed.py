@@ -3,8 +3,9 @@
 Each side is a process of its own with the same number of threads; they are asked in turns and never
 at work at the same time. A pair of rounds gives a ratio. Beside fastai shapes, batches and ids are
 the same; MiniLM, fastText and TF-IDF are asked for the same answers. Training is timed after two
-steps, prediction from texts to probabilities with tokenizing counted on every side. Texts differ
-from round to round, as they do in use: what a side keeps for lengths that it has seen helps none.
+steps, prediction from texts to probabilities with tokenizing counted on every side. Texts that are
+predicted differ from round to round, as they do in use: what a side keeps for lengths that it has
+seen helps none. Classifiers train on the same documents in every round, which fastai shuffles anew.
 
 The peers run in environments of their own (`environments.py`), ours in ONNX in a process apart.
 """

@@ -184,7 +184,7 @@ def _csv_rows(
                         "if they are a cell, --reading.quotes double"
                     )
                 if len(cells) != len(header):
-                    held = f"{_DELIMITERS.get(delimiter, delimiter)}"
+                    held = _DELIMITERS.get(delimiter, delimiter)
                     if len(cells) < len(header):
                         held = "line break, or fill the row up"
                     raise DataError(
