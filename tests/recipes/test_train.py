@@ -408,7 +408,11 @@ def test_what_is_wrong_with_the_data_is_told_before_anything_is_trained(
             ConfigError,
             "'classifier.class_weights': label 'god'",
         ),
-        ({"classifier": brief(CLASSIFIER, batch_size=1)}, ConfigError, "'batch_size': found 1"),
+        (
+            {"classifier": brief(CLASSIFIER, batch_size=1)},
+            ConfigError,
+            "'classifier.training.batch_size': found 1",
+        ),
         (
             {"language_model": brief(LANGUAGE_MODEL, threads=2)},
             ConfigError,
