@@ -66,7 +66,8 @@ def test_training_needs_two_documents(lengths: list[int]) -> None:
 
 
 def test_training_batch_of_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'classifier.training.batch_size': found 1; .* 2"):
+    told = r"'classifier\.training\.batch_size': found 1; .* at least 2"
+    with pytest.raises(ConfigError, match=told):
         training_batches([3, 4], 1, np.random.default_rng(0))
 
 

@@ -227,7 +227,8 @@ def test_too_small_a_corpus_names_tokens_batch_size_and_remedy() -> None:
         "direction": "forward",
         "begin_mark": "first",
     }
-    with pytest.raises(DataError, match=r"7 tokens.*'training.batch_size' 4.*at most 3, or give"):
+    told = r"7 tokens.*'training\.batch_size' 4.*at most 3, or give more text"
+    with pytest.raises(DataError, match=told):
         Lanes(make_store([3, 4]), batch_size=4, seed=0, **options)
     with pytest.raises(DataError, match=r"1 tokens.*'training.batch_size' 1.*; give more text"):
         Lanes(make_store([1]), batch_size=1, seed=0, **options)
