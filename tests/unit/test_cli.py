@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, TextIO, get_type_hints
 
 import pytest
 
@@ -549,12 +548,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_stream_that_is_closed_is_no_error(monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, stream, None if stream == "stdout" else Closed())
+def test_a_stream_that_is_closed_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, closed_pipe: TextIO, stream: str
+) -> None:
+    monkeypatch.setattr(sys, stream, None if stream == "stdout" else closed_pipe)
     install(monkeypatch, lambda config, quiet: "done")
     assert main(["predict", "--model", "m"]) == 0
     assert main(["predict"]) == 2

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import io
 import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -61,13 +60,9 @@ def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_reader_that_goes_away_ends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_pipe: TextIO
 ) -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(sys, "stderr", closed_pipe)
     log = RunLog(tmp_path / "log.jsonl")
     log.say("nobody reads this")
     log.warn("nor this")

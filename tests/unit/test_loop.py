@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
 import math
 import signal
@@ -9,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import pytest
 import torch
@@ -554,15 +553,11 @@ def test_an_interrupt_that_is_ignored_stays_so(obeyed: Any) -> None:
 
 
 def test_an_interrupt_is_obeyed_though_nobody_hears_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obeyed: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obeyed: Any, closed_pipe: TextIO
 ) -> None:
     """As with `| tee log`, which the same Ctrl-C ends."""
 
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(sys, "stderr", closed_pipe)
     with pytest.raises(KeyboardInterrupt):
         train(
             LinearTask(data(84, 4), before_loss=interrupts_at(8, 1)),
