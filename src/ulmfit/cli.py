@@ -19,6 +19,7 @@ from typing import Any
 from ulmfit import __doc__ as about
 from ulmfit import __version__
 from ulmfit.errors import ConfigError, UlmfitError
+from ulmfit.training.interrupt import Terminated, terminable
 
 COMMANDS = {
     "tokenizer": ("stages:TokenizerStageConfig", "ulmfit.stages.tokenizer:train_tokenizer"),
@@ -53,7 +54,7 @@ By default they are 300,000: threads that wait for one another hold the cores an
 and two trainings side by side are together less than half as fast (`benchmarks/LOG.md`).
 """
 
-INTERRUPTED, BROKEN_PIPE = 130, 141
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 """Exit codes as shells give them: 128 and the number of the signal."""
 
 
@@ -61,13 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line `arguments` (default: the process's own); return the exit code."""
     _print_any_character()
     try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
+        with terminable():
+            _run(list(sys.argv[1:] if arguments is None else arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
     except UlmfitError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
-        return _fail("; ".join(["interrupted", *interrupt.args]), INTERRUPTED)
+        code = TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        return _fail("; ".join(["interrupted", *interrupt.args]), code)
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
@@ -104,9 +107,9 @@ def _run(arguments: list[str]) -> None:
             f"{command}: needs the package '{error.name}', which is not installed; install ulmfit "
             "with all that it depends on"
         ) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         hint = ["go on with the same command and --resume"] if _can_go_on(config) else []
-        raise KeyboardInterrupt(*hint) from None
+        raise type(interrupt)(*hint) from None
     first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
     if result is not None and first:
         print(printable(str(result)))
@@ -149,6 +152,7 @@ def exit_codes() -> dict[int, str]:
         **{kind.exit_code: _summary(kind) for kind in UlmfitError.__subclasses__()},
         INTERRUPTED: "Interrupted by the keyboard.",
         BROKEN_PIPE: "The reader of the output went away.",
+        TERMINATED: "Ended by SIGTERM, which kill sends, and a scheduler before it kills.",
     }
 
 

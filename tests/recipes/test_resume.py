@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -276,4 +277,24 @@ def test_kill_9_of_the_command(text: Path, whole: Path, tmp_path: Path) -> None:
             break
         assert process.returncode == -signal.SIGKILL
     assert kills >= 2
+    assert_same(whole, tmp_path)
+
+
+def test_sigterm_ends_the_step_of_the_command(text: Path, whole: Path, tmp_path: Path) -> None:
+    """As a scheduler sends it some seconds before it kills."""
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(to_dict(config(text, tmp_path))))
+    command = [sys.executable, "-m", "ulmfit", "pretrain", "--config", str(settings)]
+    log = tmp_path / "model.run" / "log.jsonl"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (log.exists() and "evaluation" in log.read_text()):
+        time.sleep(0.002)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "Traceback" not in said
+    assert said.endswith("interrupted; go on with the same command and --resume\n")
+    told = re.search(r"interrupted after batch (\d+); --resume goes on from batch (\d+)", said)
+    assert told is not None and told[1] == told[2]
+    subprocess.run([*command, "--resume"], check=True)
     assert_same(whole, tmp_path)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, TextIO, get_type_hints
 
@@ -441,7 +443,7 @@ def test_an_error_of_the_user_s_is_one_line_and_its_class_s_code(
 def test_the_exit_codes_are_these() -> None:
     kinds = [ConfigError, DataError, ArtefactError, BusyError, ResumeError, TrainingError]
     assert [kind.exit_code for kind in kinds] == [2, 3, 4, 5, 6, 7]
-    assert sorted(cli.exit_codes()) == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141]
+    assert sorted(cli.exit_codes()) == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141, 143]
 
 
 @pytest.mark.parametrize(
@@ -476,6 +478,30 @@ def test_an_interrupted_training_tells_how_to_go_on(
     message = "interrupted; go on with the same command and --resume"
     assert error_of(capsys, "train", *GIVEN["train"]) == (130, message)
     assert error_of(capsys, "predict", *GIVEN["predict"]) == (130, "interrupted")
+
+
+def test_a_terminated_command_cleans_up_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stage(config: object, *, quiet: bool) -> None:
+        with TemporaryDirectory(dir=tmp_path):
+            signal.raise_signal(signal.SIGTERM)
+
+    install(monkeypatch, stage)
+    assert error_of(capsys, "predict", *GIVEN["predict"]) == (143, "interrupted")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_program_s_own_answer_to_sigterm_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+    found = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    install(monkeypatch, lambda config, *, quiet: signal.raise_signal(signal.SIGTERM))
+    try:
+        assert main(["predict", *GIVEN["predict"]]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, found)
+    assert heard == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize(

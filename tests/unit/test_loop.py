@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ulmfit.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
 from ulmfit.errors import ResumeError, TrainingError
+from ulmfit.training.interrupt import Terminated, terminable
 from ulmfit.training.log import RunLog
 from ulmfit.training.loop import StepLoss, train
 from ulmfit.training.plan import TrainingPlan
@@ -595,6 +596,33 @@ def test_a_step_is_ended_before_the_first_interrupt_is_obeyed(
     run(resumed, config(checkpoint_steps=5), tmp_path)
     assert resumed.calls == 42 - saved
     assert all(map(torch.equal, whole.module.parameters(), resumed.module.parameters()))
+
+
+def test_a_step_is_ended_before_sigterm_is_obeyed(tmp_path: Path) -> None:
+    task = LinearTask(data(84, 4), before_loss=terminated_at(8))
+    with pytest.raises(Terminated), terminable():
+        run(task, config(checkpoint_steps=5), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    resumed = LinearTask(data(84, 4))
+    run(resumed, config(checkpoint_steps=5), tmp_path)
+    assert resumed.calls == 42 - 9
+
+
+def terminated_at(call: int) -> Callable[[LinearTask], None]:
+    def terminate(task: LinearTask) -> None:
+        if task.calls == call:
+            signal.raise_signal(signal.SIGTERM)
+
+    return terminate
+
+
+def test_sigterm_is_left_alone_where_the_caller_does_not_answer_it(tmp_path: Path) -> None:
+    def look(task: LinearTask) -> None:
+        seen.add(signal.getsignal(signal.SIGTERM))
+
+    seen: set[Any] = set()
+    run(LinearTask(data(84, 4), before_loss=look), config(), tmp_path)
+    assert seen == {signal.SIG_DFL}
 
 
 def test_each_epoch_is_asked_for_its_own_batches(tmp_path: Path) -> None:

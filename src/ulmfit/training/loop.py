@@ -373,7 +373,7 @@ class TrainingRun:
             self.saved = self.progress.index
             self.steps_since_saved, self.last_saved = 0, time.monotonic()
         if asked:
-            raise KeyboardInterrupt
+            raise self.interrupt.exception
 
     def save(self) -> None:
         """Write everything that the rest of the run depends on, atomically."""
