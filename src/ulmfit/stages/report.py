@@ -40,19 +40,20 @@ def report(config: ReportConfig, *, quiet: bool = False) -> str:
     Raises `UlmfitError` for a wrong setting, bad data, a label the classifier does not know, or
     a model of other labels to compare with.
     """
-    output = named_output(config.output, ".html")
-    for each in (output, output.with_suffix(".json")):
+    page = named_output(config.output, ".html")
+    data = page.with_suffix(".json")
+    for each in (page, data):
         check_not_read(each, config.data, config.training)
-    _check_own(output.with_suffix(".json"))
+    _check_own(data)
     unicode = UnicodeCheck(config.reading.strict)
-    with whole_file(output) as file, whole_file(output.with_suffix(".json")) as data:
+    with whole_file(page) as page_file, whole_file(data) as data_file:
         contents = _contents(config, unicode, quiet)
-        file.write(render(contents))
+        page_file.write(render(contents))
         for miss in contents["misses"]:
             del miss["html"]
-        json.dump(contents, data, indent=1, ensure_ascii=False, allow_nan=False)
+        json.dump(contents, data_file, indent=1, ensure_ascii=False, allow_nan=False)
     warn_of(unicode, quiet)
-    return str(output)
+    return str(page)
 
 
 def _check_own(path: Path) -> None:
