@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,35 +99,59 @@ def free_port() -> int:
         return int(chosen.getsockname()[1])
 
 
+def finetuning(reviews: Path, tiny_model: Path, folder: Path) -> Arguments:
+    """A training that two processes need some seconds for, with a checkpoint every few steps."""
+    arguments: Arguments = ["finetune", "--texts", reviews, "--pretrained", tiny_model]
+    arguments += ["--output", folder / "model", "--cache", folder / "c", "--directions", "forward"]
+    arguments += ["--training.epochs", "40", "--training.batch-size", "4"]
+    return [*arguments, "--training.checkpoint-steps", "5"]
+
+
+def both_training(port: int, folder: Path, arguments: Arguments) -> list[subprocess.Popen[str]]:
+    """Start two processes; return them when the first checkpoint is written."""
+    running = [ulmfit_as(rank, 2, port, *arguments) for rank in range(2)]
+    while not (folder / "model.run" / "language_model.forward.checkpoint").exists():
+        assert running[0].poll() is None
+        time.sleep(0.05)
+    return running
+
+
+def assert_one_goes_on(port: int, folder: Path, arguments: Arguments) -> None:
+    resumed = ulmfit_as(0, 1, port, *arguments, "--resume")
+    _, said = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert "goes on from batch" in said and (folder / "model" / "model.safetensors").exists()
+
+
 def test_a_lost_process_ends_the_others_and_the_run_resumes(
     tiny_model: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    output, port = tmp_path / "model", free_port()
-    arguments: Arguments = [
-        "finetune",
-        "--texts",
-        reviews,
-        "--pretrained",
-        tiny_model,
-        "--output",
-        output,
-    ]
-    arguments += ["--directions", "forward", "--training.epochs", "40", "--cache", tmp_path / "c"]
-    arguments += ["--training.batch-size", "4", "--training.checkpoint-steps", "5"]
-    running = [ulmfit_as(rank, 2, port, *arguments) for rank in range(2)]
-    checkpoint = tmp_path / "model.run" / "language_model.forward.checkpoint"
-    while not checkpoint.exists():
-        assert running[0].poll() is None
-        time.sleep(0.05)
+    arguments, port = finetuning(reviews, tiny_model, tmp_path), free_port()
+    running = both_training(port, tmp_path, arguments)
     running[1].send_signal(signal.SIGKILL)
     _, said = running[0].communicate(timeout=60)
     assert running[0].returncode == 7
     assert "another process of this run was lost" in said and "--resume" in said
     assert "Traceback" not in said
-    resumed = ulmfit_as(0, 1, port, *arguments, "--resume")
-    _, said = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, said
-    assert "goes on from batch" in said and (output / "model.safetensors").exists()
+    assert_one_goes_on(port, tmp_path, arguments)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_sigterm_to_one_process_ends_the_step_of_all(
+    tiny_model: Path, reviews: Path, tmp_path: Path, rank: int
+) -> None:
+    """As where one of several machines is to be given back."""
+    arguments, port = finetuning(reviews, tiny_model, tmp_path), free_port()
+    running = both_training(port, tmp_path, arguments)
+    running[rank].terminate()
+    said = [each.communicate(timeout=60)[1] for each in running]
+    assert [each.returncode for each in running] == [
+        143 if each == rank else 130 for each in (0, 1)
+    ]
+    assert not any("Traceback" in each for each in said)
+    told = re.search(r"interrupted after batch (\d+); --resume goes on from batch (\d+)", said[0])
+    assert told is not None and told[1] == told[2]
+    assert_one_goes_on(port, tmp_path, arguments)
 
 
 def test_two_launchers_meet_and_all_stages_run(reviews: Path, tmp_path: Path) -> None:

@@ -139,6 +139,11 @@ def agreed(make: Callable[[], Any]) -> Any:
     return make() if count() == 1 else json.loads(from_first(lambda: json.dumps(make()).encode()))
 
 
+def any_of(*own: bool) -> list[bool]:
+    """Return of each of several questions whether some process answers it with yes."""
+    return add_up(torch.tensor(own, dtype=torch.int64)).bool().tolist()
+
+
 def tensors_from_first(
     make: Callable[[], tuple[Mapping[str, Tensor], Any] | None],
 ) -> tuple[dict[str, Tensor], Any] | None:
