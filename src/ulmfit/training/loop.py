@@ -366,9 +366,7 @@ class TrainingRun:
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
         waited = (time.monotonic() - self.last_saved) / 60
         due = self.steps_since_saved >= steps if steps else waited > minutes
-        asked = (
-            self.interrupt.asked
-        )  # perhaps of one process alone, as where a machine is preempted
+        asked = self.interrupt.asked  # perhaps of one process alone, whose machine is wanted
         due, asked = processes.any_of(due or asked, asked)
         if self.checkpoint is not None and due:
             self.save()
